@@ -1,0 +1,43 @@
+"""The three ways a request can fail; every edge maps them to its own words (HTTP status, condition, retry).
+
+Driver exceptions are translated into these once, at the adapter, with ``raise … from exc``.
+"""
+
+from __future__ import annotations
+
+
+class PlatformError(Exception):
+    """Base of every error that crosses an edge. ``str(error)`` is a sentence for the person who must act."""
+
+    def __init__(self, detail: str, *, field: str | None = None) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.field = field
+
+
+class Unavailable(PlatformError):
+    """A dependency is down or slow; the same call may succeed later."""
+
+    def __init__(self, detail: str, *, field: str | None = None, retry_after: float = 1.0) -> None:
+        super().__init__(detail, field=field)
+        self.retry_after = retry_after
+
+
+class Rejected(PlatformError):
+    """The input can never work as it is; ``field`` names the part to change."""
+
+
+class Conflict(PlatformError):
+    """Someone else was faster: the state the caller assumed is no longer there."""
+
+
+class NotFound(Rejected):
+    """The thing the caller names does not exist."""
+
+
+class PreconditionFailed(Conflict):
+    """``If-Match`` or ``If-None-Match`` does not hold for the stored version (RFC 9110, section 13)."""
+
+
+class IdempotencyMismatch(Rejected):
+    """The ``Idempotency-Key`` was used before with another request body."""

@@ -1,0 +1,59 @@
+"""Renders the reference pages of ``docs/`` from the contracts; ``make reference`` writes them, a test compares them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from memory_contracts.conditions import ConditionType, Reason
+from memory_contracts.settings import ENV_FILE_VARIABLE, FILE_VARIABLES, RuntimeSettings, environment_names
+
+BEGIN, END = "<!-- generated: {} -->", "<!-- end -->"
+
+
+def settings_table() -> str:
+    """Return a Markdown table of every variable that the API process reads."""
+    rows = ["| variable | default | meaning |", "| --- | --- | --- |"]
+    for name, field in RuntimeSettings.model_fields.items():
+        preferred, *others = environment_names(name)
+        names = f"`{preferred}`" + "".join(f", also `{other}`" for other in others)
+        if preferred in FILE_VARIABLES:
+            names += f", or `{preferred}_FILE`"
+        rows.append(f"| {names} | {_default(field.default)} | {field.description} |")
+    rows.append(f"| `{ENV_FILE_VARIABLE}` | none | A file of `NAME=value` lines; the environment wins over it. |")
+    return "\n".join(rows)
+
+
+def conditions_list() -> str:
+    """Return the condition types and reasons that docs/conditions.md must explain, as one line each."""
+    kinds = ", ".join(f"`{kind}`" for kind in ConditionType)
+    reasons = ", ".join(f"`{reason}`" for reason in Reason)
+    return f"Types, in the order of the stages: {kinds}.\n\nReasons: {reasons}."
+
+
+def render(text: str) -> str:
+    """Return `text` with each generated part replaced by its present content."""
+    for title, content in (("settings", settings_table()), ("conditions", conditions_list())):
+        begin = BEGIN.format(title)
+        if begin in text:
+            head, _, rest = text.partition(begin)
+            text = f"{head}{begin}\n\n{content}\n\n{END}{rest.partition(END)[2]}"
+    return text
+
+
+def write(folder: Path) -> None:
+    """Bring the generated parts of all pages in `folder` up to date."""
+    for page in sorted(folder.rglob("*.md")):
+        before = page.read_text("utf-8")
+        if (after := render(before)) != before:
+            page.write_text(after, "utf-8")
+
+
+def _default(value: object) -> str:
+    if value is None:
+        return "none"
+    shown = getattr(value, "get_secret_value", lambda: value)()
+    return f"`{str(shown).lower() if isinstance(shown, bool) else shown}`"
+
+
+if __name__ == "__main__":
+    write(Path("docs"))

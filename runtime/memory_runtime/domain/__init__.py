@@ -1,0 +1,1 @@
+"""Pure rules: records, searchable text, importance, scoring, consistency tokens. No I/O; NumPy only."""

@@ -1,0 +1,117 @@
+"""Following the committed changes of a namespace into this process's vector index, so that none is ever skipped.
+
+Postgres hands out transaction numbers at the start of a transaction and makes its rows visible at the end, so "rows
+above the last number I saw" would miss a slow one. The feed asks instead for everything at or above the *horizon*, the
+lowest transaction that was still running at the last look. Rows seen twice are recognised by their version.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Sequence
+
+from memory_contracts.errors import Unavailable
+from memory_runtime.domain.consistency import decode_token
+from memory_runtime.domain.records import Change, IndexEntry
+from memory_runtime.ports import ChangeSource, VectorIndex
+
+log = logging.getLogger(__name__)
+LOAD_PAGE = 2_000
+LOAD_LOG_EVERY = 20_000
+
+
+class ChangeFeed:
+    """Keeps the index current; `clock` gives monotonic seconds."""
+
+    def __init__(
+        self,
+        source: ChangeSource,
+        index: VectorIndex,
+        *,
+        consistency_timeout: float,
+        reload_after: float,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._source = source
+        self._index = index
+        self._consistency_timeout = consistency_timeout
+        self._reload_after = reload_after
+        self._clock = clock
+        self._horizon: int | None = None
+        # Transactions at or above the horizon whose rows are in the index already.
+        self._applied: set[int] = set()
+        self._last_look = clock()
+        self._look_running = asyncio.Lock()
+        self._looks_started = 0
+        self._last_good_look = 0
+
+    @property
+    def loaded(self) -> bool:
+        """Whether the index holds everything that was stored when this process began to follow."""
+        return self._horizon is not None
+
+    @property
+    def silence(self) -> float:
+        """Seconds since the feed last heard from the database."""
+        return self._clock() - self._last_look
+
+    async def load(self) -> None:
+        """Fill the index from the canonical store."""
+        started = self._clock()
+        self._horizon = None
+        self._index.clear()
+        horizon, rows = await self._source.horizon(), 0
+        async for page in self._source.all_entries(LOAD_PAGE):
+            self._index.apply(page)
+            rows += len(page)
+            if rows % LOAD_LOG_EVERY < LOAD_PAGE <= rows:
+                log.info("loading memories", extra={"loaded": rows})
+            await asyncio.sleep(0)
+        self._horizon, self._applied = horizon, set()
+        self._last_look = self._clock()
+        log.info("memories loaded", extra={"loaded": rows, "seconds": round(self._clock() - started, 3)})
+
+    def applied(self, transaction: int, entries: Sequence[IndexEntry]) -> None:
+        """Take over a write of this very process, which therefore sees it at once."""
+        self._index.apply(entries)
+        self._applied.add(transaction)
+
+    async def wait_for(self, token: str) -> None:
+        """Return once the write that `token` names is in the index; raises `Unavailable` when that takes too long."""
+        transaction = decode_token(token)
+        if self._horizon is None or (transaction >= self._horizon and transaction not in self._applied):
+            try:
+                async with asyncio.timeout(self._consistency_timeout):
+                    await self.look()
+            except TimeoutError:
+                raise Unavailable("this replica has not caught up with the token's write yet; ask again") from None
+
+    async def look(self) -> None:
+        """Apply all that is committed now. A caller joins a look only if that look began after the call."""
+        wanted = self._looks_started + 1
+        async with self._look_running:
+            if self._last_good_look >= wanted:
+                return
+            self._looks_started += 1
+            number = self._looks_started
+            await self._look()
+            self._last_good_look = number
+
+    async def _look(self) -> None:
+        # Tombstones are dropped after their retention; whoever was away for longer may have missed one.
+        if self._horizon is None or self.silence > self._reload_after:
+            await self.load()
+            return
+        horizon, changes = await self._source.changes(self._horizon)
+        await self._apply(changes)
+        self._horizon = horizon
+        self._applied = {seen for seen in self._applied if seen >= horizon}
+        self._applied.update(change.transaction for change in changes if change.transaction >= horizon)
+        self._last_look = self._clock()
+
+    async def _apply(self, changes: Sequence[Change]) -> None:
+        fresh = [change.seq for change in changes if change.version > self._index.version(change.seq)]
+        for start in range(0, len(fresh), LOAD_PAGE):
+            self._index.apply(await self._source.entries(fresh[start : start + LOAD_PAGE]))
