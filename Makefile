@@ -8,7 +8,7 @@ NAMESPACE ?= examples/namespace.yaml
 TESTS ?= tests
 
 .DEFAULT_GOAL := help
-.PHONY: help up down test check format bench reference lock venv
+.PHONY: help up down test check format bench reference readme lock venv
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' Makefile
@@ -36,6 +36,9 @@ bench: $(READY) ## Measure HTTP store and recall beside their floors (about 8 mi
 
 reference: $(READY) ## Bring the generated parts of docs/ up to date
 	@$(BIN)/python -m memory_contracts.reference
+
+readme: $(READY) ## Run the README's commands and write down what they print
+	@$(BIN)/python tests/support/transcript.py README.md
 
 lock: $(READY) ## Resolve the dependencies anew into requirements.lock
 	@$(BIN)/python -m uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \

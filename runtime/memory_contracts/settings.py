@@ -14,8 +14,9 @@ import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
-from pydantic import AliasChoices, Field, SecretStr, ValidationError
+from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from memory_contracts.errors import Rejected
@@ -140,6 +141,16 @@ class RuntimeSettings(BaseSettings):
         default="info", validation_alias=_variable("SOMA_LOG_LEVEL"), description="Least severe event that is logged."
     )
 
+    @field_validator("postgres_url")
+    @classmethod
+    def _is_an_address(cls, url: SecretStr) -> SecretStr:
+        parts = urlsplit(url.get_secret_value())
+        if parts.scheme not in ("postgresql", "postgres"):
+            raise ValueError("an address begins with postgresql://")
+        for host in parts.netloc.rpartition("@")[2].split(","):
+            urlsplit(f"//{host}").port  # noqa: B018 - raises ValueError for a port that is none
+        return url
+
     def to_environment(self) -> dict[str, str]:
         """Return the variables that make another process read these very settings; defaults are left out."""
         return {
@@ -173,7 +184,7 @@ def load_settings(environ: Mapping[str, str] | None = None) -> RuntimeSettings:
     except ValidationError as error:
         first = error.errors(include_input=False)[0]
         variable = str(first["loc"][0])
-        raise Rejected(f"{variable}: {first['msg']}", field=variable) from None
+        raise Rejected(f"{variable}: {first['msg'].removeprefix('Value error, ')}", field=variable) from None
 
 
 def unknown_variables(names: Iterable[str]) -> list[str]:

@@ -6,7 +6,6 @@ Modules that are slow to import are imported by the command that needs them, for
 from __future__ import annotations
 
 import functools
-import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -23,7 +22,6 @@ if TYPE_CHECKING:
 
 FAILED, USAGE = 1, 2
 DEFAULT_TIMEOUT = 60.0
-EXAMPLE_STORE = '{"coord": "1,2", "payload": {"text": "the build is green"}}'
 
 file_option = click.option(
     "-f", "--file", "file", type=click.Path(path_type=Path), metavar="FILE", help="YAML with one MemoryNamespace."
@@ -266,21 +264,11 @@ def _greet_about(state: StateDirectory, report: Report) -> None:
 
 
 def _greet(state: StateDirectory, endpoint: str, token_file: str) -> None:
-    token = f'"Authorization: Bearer $(cat {shlex.quote(token_file)})"'
-    nearest = _state(None).path == state.path
-    where = "" if nearest else f" --url {endpoint} --token-file {shlex.quote(token_file)}"
-    asked = state.read_options().port
-    if not endpoint.endswith(f":{asked}"):
-        click.echo(f"\nport {asked} was taken by another program, so the API has the next free one")
-    click.echo(
-        f"""
-endpoint    {endpoint}
-token file  {token_file}
+    from memory_operator.local.greeting import greeting  # noqa: PLC0415
 
-Try:
-  curl -X POST {endpoint}/store -H {token} -H 'Content-Type: application/json' -d '{EXAMPLE_STORE}'
-  soma recall{where} 'is the build green?'"""
-    )
+    nearest = _state(None).path == state.path
+    wanted = state.read_options().port
+    click.echo(greeting(endpoint, token_file, wanted_port=wanted, found_by_itself=nearest))
 
 
 def _purge(state: StateDirectory) -> None:

@@ -206,7 +206,7 @@ class SlabSnapshot:
         self, query: Float32Array, limit: int, *, type: str | None, allowed: SeqArray | None, by_importance: bool
     ) -> SeqArray:
         """Return the `limit` best rows, best first; equal scores in the order of seq."""
-        eligible = np.flatnonzero(self._eligible(type, allowed))
+        eligible = np.flatnonzero(self._eligible(type, allowed)) if self.blocks else np.zeros(0, dtype=np.intp)
         if not eligible.size:
             return np.zeros(0, dtype=np.int64)
         scores = self._cosine(query, eligible)

@@ -88,4 +88,6 @@ def _split(secret: SecretStr | None, variable: str) -> list[str]:
     for token in tokens:
         if len(token) < MIN_TOKEN_LENGTH:
             raise Rejected(f"{variable}: a token has at least {MIN_TOKEN_LENGTH} characters", field=variable)
+        if not token.isascii():  # a header could never carry it
+            raise Rejected(f"{variable}: a token holds ASCII characters only", field=variable)
     return tokens

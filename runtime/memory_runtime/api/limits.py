@@ -37,10 +37,9 @@ class BodyLimit:
         await self._app(scope, counted, send)
 
     def _too_large(self) -> HttpProblem:
-        # The rest of the body is not read, so the connection cannot be used again.
-        return HttpProblem(
-            413, f"a body has at most {self._limit} bytes; send several requests", headers={"Connection": "close"}
-        )
+        # The connection stays open: the server discards the rest of the body. Closing it now would reset it, and a
+        # client that is still sending would lose this answer.
+        return HttpProblem(413, f"a body has at most {self._limit} bytes; send several requests")
 
 
 def _declared_length(scope: Scope) -> int:

@@ -6,11 +6,20 @@ from datetime import datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, Json, WithJsonSchema, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    Json,
+    WithJsonSchema,
+    field_validator,
+    model_validator,
+)
 
 from memory_contracts.errors import Rejected
 from memory_contracts.identifiers import MAX_DIMENSIONS, Coordinate, parse_coordinate
-from memory_runtime.api.strict_json import MAX_TEXT_BYTES
+from memory_runtime.api.strict_json import MAX_TEXT_BYTES, parse
 
 MAX_BATCH = 5_000
 MAX_TOP_K = 1_000
@@ -110,6 +119,13 @@ class RecallParameters(RecallOptions):
 
     query: Text
     filters: Json[dict[str, Any]] | None = None
+
+    @field_validator("filters", mode="before")
+    @classmethod
+    def _as_strict_as_a_body(cls, value: object) -> object:
+        if isinstance(value, str):
+            parse(value.encode(), "filters")
+        return value
 
 
 class Stored(BaseModel):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Coroutine
 from typing import Any
+from urllib.parse import parse_qsl
 
 from fastapi import Request, Response
 from fastapi.routing import APIRoute
@@ -48,6 +49,7 @@ class StrictRoute(APIRoute):
             strict = StrictRequest(request.scope, request.receive)
             for guard in guards:
                 await guard(strict)
+            check_query(strict.scope["query_string"])
             if reads_body:
                 await strict.load()
             return await handle(strict)
@@ -55,14 +57,23 @@ class StrictRoute(APIRoute):
         return handler
 
 
-def parse(body: bytes) -> Any:
-    """Return the JSON value of `body`. Raises `HttpProblem` 400 or 422."""
+def parse(text: bytes, parameter: str = "") -> Any:
+    """Return the JSON value of a body, or of a query `parameter`. Raises `HttpProblem` 400 or 422."""
     try:
-        value = from_json(body, allow_inf_nan=False, cache_strings="keys")
+        value = from_json(text, allow_inf_nan=False, cache_strings="keys")
     except ValueError as error:
-        raise HttpProblem(400, f"the body is not valid JSON: {error}") from None
-    _check(value, "", 1)
+        detail = f"{parameter or 'the body'} is not valid JSON: {error}"
+        raise HttpProblem(422 if parameter else 400, detail, field=parameter or None) from None
+    _check(value, parameter, 1)
     return value
+
+
+def check_query(query: bytes) -> None:
+    """Raise `HttpProblem` 422 for a parameter that a body could not hold either."""
+    for name, value in parse_qsl(query.decode("latin-1"), keep_blank_values=True, errors="surrogateescape"):
+        if not _is_unicode(value):
+            raise HttpProblem(422, f"{name}: is not UTF-8", field=name)
+        _check_text(value, name)
 
 
 def _check(value: Any, path: str, depth: int) -> None:
@@ -82,7 +93,17 @@ def _check(value: Any, path: str, depth: int) -> None:
 
 
 def _check_text(text: str, path: str) -> None:
+    where = path or "the body"
     if "\x00" in text:
-        raise HttpProblem(422, f"{path}: holds the character U+0000, which no database text can keep", field=path)
+        detail = f"{where}: holds the character U+0000, which no database text can keep"
+        raise HttpProblem(422, detail, field=path or None)
     if len(text) * 4 > MAX_TEXT_BYTES and len(text.encode("utf-8", "surrogatepass")) > MAX_TEXT_BYTES:
-        raise HttpProblem(422, f"{path}: a text has at most {MAX_TEXT_BYTES} bytes; split it", field=path)
+        raise HttpProblem(422, f"{where}: a text has at most {MAX_TEXT_BYTES} bytes; split it", field=path or None)
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

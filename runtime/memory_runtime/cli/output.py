@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import click
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskProgressColumn, TextColumn, TimeRemainingColumn
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from memory_runtime.cli.text import one_line, printable
@@ -42,7 +42,9 @@ class Output:
             for row in rows:
                 self._echo("\t".join(map(one_line, row)))
             return
-        table = Table(*columns, box=None, header_style="bold", pad_edge=False, padding=(0, 2, 0, 0))
+        # Folded, not cut: a path whose line number is missing leads nowhere.
+        headers = [Column(column, overflow="fold") for column in columns]
+        table = Table(*headers, box=None, header_style="bold", pad_edge=False, padding=(0, 2, 0, 0))
         for row in rows:
             table.add_row(*(Text(printable(cell)) for cell in row))
         self._console.print(table)

@@ -55,7 +55,7 @@ class Store:
         """
         ids = [memory_id(self._namespace, item.coordinate) for item in items]
         # All writers take their row locks in the order of ids, so that two of them never wait for each other.
-        order = sorted(range(len(items)), key=ids.__getitem__)
+        order = sorted(range(len(items)), key=lambda at: ids[at].int)
         named = [(ids[at], items[at]) for at in order]
         entries: list[IndexEntry] = []
 

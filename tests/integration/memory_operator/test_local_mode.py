@@ -110,7 +110,8 @@ def test_the_whole_life_of_a_namespace(folder):
     assert found["namespace"] == "research"
     assert found["endpoint"] == f"http://127.0.0.1:{folder.port}"
     assert found["endpoint"] in told
-    assert found["tokenFile"] in told
+    assert found["tokenFile"].endswith("/.soma/secrets/research/token")
+    assert ".soma/secrets/research/token" in told
     assert [(each["name"], each["ready"]) for each in found["processes"]] == [("api", True), ("postgres", True)]
     assert found["processes"][0]["endpoint"] == found["endpoint"]
     assert {each["status"] for each in found["conditions"]} == {"True"}

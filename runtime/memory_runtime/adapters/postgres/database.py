@@ -53,6 +53,7 @@ class Database:
 
     async def open(self) -> None:
         """Connect, bring the schema up to date (or check that it is), fill the pools."""
+        await self.close()  # pools of an earlier attempt that went no further
         searching = max(1, self._settings.postgres_pool_size // 3)
         with translated():
             async with asyncio.timeout(self._settings.postgres_timeout * 4):
@@ -130,8 +131,7 @@ class Database:
         async with connection.transaction():
             # Concurrent "create … if not exists" can still collide on the catalogue; the lock keeps starters apart.
             await connection.execute("select pg_advisory_xact_lock(hashtextextended('memory bootstrap', 0))")
-            quoted = '"' + self.schema.replace('"', '""') + '"'
-            await connection.execute(f"create schema if not exists {quoted}")
+            await connection.execute(f"create schema if not exists {_quoted(self.schema)}")
             await connection.execute("create extension if not exists pg_trgm with schema public")
         await migrate(connection, self.schema)
 
@@ -149,7 +149,7 @@ class Database:
             "command_timeout": seconds,
             "server_settings": {
                 "application_name": f"memory {settings.namespace}"[:63],
-                "search_path": f'"{self.schema}", {self._trigram_schema}',
+                "search_path": f"{_quoted(self.schema)}, {_quoted(self._trigram_schema)}",
                 "statement_timeout": str(int(seconds * 1000)),
                 "idle_in_transaction_session_timeout": str(int(seconds * 2000)),
                 # The planner meets each query with new parameters; JIT costs more than these queries take.
@@ -172,6 +172,10 @@ def translated() -> Iterator[None]:
         raise
     except _DRIVER_ERRORS as error:
         raise translate(error) from error
+
+
+def _quoted(identifier: str) -> str:
+    return '"' + identifier.replace('"', '""') + '"'
 
 
 async def _keep_session(_connection: object) -> None:

@@ -35,18 +35,15 @@ class PostgresWriter:
         self, drafts: Sequence[Draft], vectors: Float32Array, embedder_id: str, precondition: Precondition
     ) -> list[Written]:
         """Write the drafts; one that names a coordinate again becomes the next version of the same memory."""
-        results: list[Written | None] = [None] * len(drafts)
-        for round_ in _rounds(drafts):
-            # Sorted, so that two batches over the same memories take their row locks in the same order.
-            order = sorted(round_, key=lambda at: drafts[at].id)
+        results: dict[int, Written] = {}
+        for positions in _rounds(drafts):
             written = await self._store_distinct(
-                [drafts[at] for at in order], vectors[order], embedder_id, precondition
+                [drafts[at] for at in positions], vectors[positions], embedder_id, precondition
             )
-            for at in order:
-                results[at] = written.get(drafts[at].id)
-        if any(result is None for result in results):
-            raise await self._precondition_failed(drafts[0].id)
-        return [result for result in results if result is not None]
+            if len(written) < len(positions):
+                raise await self._precondition_failed(drafts[positions[0]].id)
+            results |= {at: written[drafts[at].id] for at in positions}
+        return [results[at] for at in range(len(drafts))]
 
     async def forget(self, memory: UUID, precondition: Precondition) -> Written | None:
         """Turn the memory into a tombstone."""
@@ -167,6 +164,8 @@ def _packed(within: Within) -> str | None:
 
 def _rounds(drafts: Sequence[Draft]) -> list[list[int]]:
     """Split the positions so that no round names a memory twice: one statement may touch a row only once."""
+    if len({draft.id for draft in drafts}) == len(drafts):
+        return [list(range(len(drafts)))]
     seen: defaultdict[UUID, int] = defaultdict(int)
     rounds: list[list[int]] = []
     for at, draft in enumerate(drafts):
