@@ -23,7 +23,7 @@ class EventKind(StrEnum):
 class MemoryBody(BaseModel):
     """The memory as it was after the change; absent from a deletion."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="ignore", frozen=True)
 
     coord: list[float]
     type: Literal["episodic", "semantic"]
@@ -32,9 +32,9 @@ class MemoryBody(BaseModel):
 
 
 class MemoryEvent(BaseModel):
-    """Version 1 of the event. Fields are only ever added, and only with a default."""
+    """Version 1 of the event. Fields are only ever added, and only with a default; a reader skips unknown ones."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="ignore", frozen=True)
 
     schema_version: Literal[1] = 1
     kind: EventKind

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 from memory_contracts.conditions import ConditionType, Reason
+from memory_contracts.events import MemoryEvent
 from memory_contracts.settings import ENV_FILE_VARIABLE, FILE_VARIABLES, RuntimeSettings, environment_names
 
+EVENT_SCHEMA = "reference/memory.event.json"
 BEGIN, END = "<!-- generated: {} -->", "<!-- end -->"
 
 
@@ -30,6 +33,11 @@ def conditions_list() -> str:
     return f"Types, in the order of the stages: {kinds}.\n\nReasons: {reasons}."
 
 
+def event_schema() -> str:
+    """Return the JSON Schema of `memory.event`."""
+    return json.dumps(MemoryEvent.model_json_schema(mode="serialization"), indent=2) + "\n"
+
+
 def render(text: str) -> str:
     """Return `text` with each generated part replaced by its present content."""
     for title, content in (("settings", settings_table()), ("conditions", conditions_list())):
@@ -41,7 +49,9 @@ def render(text: str) -> str:
 
 
 def write(folder: Path) -> None:
-    """Bring the generated parts of all pages in `folder` up to date."""
+    """Bring the generated files and parts of pages in `folder` up to date."""
+    (folder / EVENT_SCHEMA).parent.mkdir(exist_ok=True)
+    (folder / EVENT_SCHEMA).write_text(event_schema(), "utf-8")
     for page in sorted(folder.rglob("*.md")):
         before = page.read_text("utf-8")
         if (after := render(before)) != before:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import sys
@@ -32,6 +33,8 @@ def main() -> int:
     except Rejected as error:
         log.critical(error.detail)
         return 2
+    # A full collection walks every object of a large request (60 ms for 5,000 items); cycles are rare here.
+    gc.set_threshold(50_000, 50, 50)
     uvicorn.run(
         app, host=settings.host, port=settings.port, log_config=None, access_log=False, timeout_graceful_shutdown=8
     )

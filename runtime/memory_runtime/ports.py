@@ -145,12 +145,11 @@ class Memories(Protocol):
         """Return the live memories among `seqs`, in no particular order."""
         ...
 
-    async def word_matches(self, query: str, words: str, limit: int, within: Within) -> dict[int, float]:
-        """Return seq → word similarity in [0, 1] to `words`, of at most `limit` memories that hold words of `query`."""
-        ...
+    async def keyword_matches(self, query: str, words: str, limit: int, within: Within) -> dict[int, float]:
+        """Return seq → word similarity in [0, 1] to `words`, of at most `limit` memories that hold words of `query`.
 
-    async def spelling_matches(self, words: str, limit: int, within: Within) -> dict[int, float]:
-        """Return seq → word similarity in [0, 1] of at most `limit` memories that hold something spelt like `words`."""
+        A word that no memory holds stands for its nearest spellings.
+        """
         ...
 
     async def matching(self, filters: Mapping[str, Any]) -> SeqArray:
@@ -162,7 +161,10 @@ class Memories(Protocol):
         ...
 
     async def expire(self, older_than: timedelta) -> dict[str, int]:
-        """Drop idempotency keys, outbox rows and tombstones beyond their retention; return how many of each."""
+        """Drop idempotency keys, outbox rows and tombstones beyond their retention; return how many of each.
+
+        Words that only forgotten memories held go too.
+        """
         ...
 
 

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from memory_contracts.conditions import ConditionType, Reason
-from memory_contracts.reference import render
+from memory_contracts.reference import EVENT_SCHEMA, event_schema, render
 from memory_contracts.settings import RuntimeSettings
 from memory_contracts.v1alpha1 import MemoryNamespace
 from memory_runtime.api.app import build_app
@@ -22,6 +22,10 @@ PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
 def test_generated_parts_are_up_to_date(page: Path) -> None:
     assert render(page.read_text("utf-8")) == page.read_text("utf-8"), "run: make reference"
+
+
+def test_the_event_schema_is_up_to_date() -> None:
+    assert (ROOT / "docs" / EVENT_SCHEMA).read_text("utf-8") == event_schema(), "run: make reference"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())

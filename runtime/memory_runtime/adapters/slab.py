@@ -108,16 +108,15 @@ class Slab:
 
     def describe(self, query: Float32Array, seqs: SeqArray) -> tuple[Float64Array, Float64Array, SeqArray]:
         """Return cosine, importance_norm and version of each of `seqs`; zeros where the row is not here."""
-        cosine = np.zeros(len(seqs))
-        importance = np.zeros(len(seqs))
+        cosine, importance = np.zeros(len(seqs)), np.zeros(len(seqs))
         versions = np.zeros(len(seqs), dtype=np.int64)
-        for position, seq in enumerate(seqs.tolist()):
-            if (slot := self._slots.get(seq)) is None:
-                continue
-            block, at = self._blocks[slot // BLOCK_ROWS], slot % BLOCK_ROWS
-            cosine[position] = block.vectors[at] @ query
-            importance[position] = block.importance[at]
-            versions[position] = block.versions[at]
+        slots = np.array([self._slots.get(seq, -1) for seq in seqs.tolist()], dtype=np.int64)
+        for number in np.unique(slots[slots >= 0] // BLOCK_ROWS):
+            wanted = np.flatnonzero((slots >= 0) & (slots // BLOCK_ROWS == number))
+            block, at = self._blocks[number], slots[wanted] % BLOCK_ROWS
+            cosine[wanted] = block.vectors[at] @ query
+            importance[wanted] = block.importance[at]
+            versions[wanted] = block.versions[at]
         return cosine, self.normaliser(importance), versions
 
     def _row(self, entry: IndexEntry, vector: Float32Array) -> _Row:
@@ -211,11 +210,12 @@ class SlabSnapshot:
             return np.zeros(0, dtype=np.int64)
         scores = self._cosine(query, eligible)
         if by_importance:
-            scores = scoring.classic(scores, self.normaliser(self._gather("importance")[eligible]))
+            importance = self._gather("importance")[eligible]
+            scores = scoring.classic(scores.astype(np.float64), self.normaliser(importance))
         # Equal scores are ordered by seq, so the cut must not split them at random.
         best = _candidates(scores, limit)
-        seqs = self._gather("seqs")[eligible[best]]
-        return np.asarray(seqs[np.lexsort((seqs, -scores[best]))[:limit]])
+        seqs = self._seqs(eligible[best])
+        return seqs[np.lexsort((seqs, -scores[best]))[:limit]]
 
     def _eligible(self, type: str | None, allowed: SeqArray | None) -> NDArray[np.bool_]:
         flags = self.alive
@@ -226,15 +226,18 @@ class SlabSnapshot:
             flags = flags & np.isin(self._gather("seqs"), allowed)
         return flags
 
-    def _cosine(self, query: Float32Array, rows: NDArray[np.intp]) -> Float64Array:
+    def _cosine(self, query: Float32Array, rows: NDArray[np.intp]) -> NDArray[Any]:
         """Return the cosines of `rows`, ascending. Whole blocks are multiplied unless few of their rows are asked."""
         if rows.size * 8 < len(self.alive):
-            return np.concatenate([block.vectors[at] @ query for block, at in self._by_block(rows)], dtype=np.float64)
+            return np.concatenate([block.vectors[at] @ query for block, at in self._by_block(rows)])
         scores = np.empty(len(self.alive), dtype=np.float32)
         for number, block in enumerate(self.blocks):
             part = scores[number * BLOCK_ROWS : (number + 1) * BLOCK_ROWS]
             np.matmul(block.vectors[: len(part)], query, out=part)
-        return scores[rows].astype(np.float64)
+        return scores if rows.size == scores.size else scores[rows]
+
+    def _seqs(self, rows: NDArray[np.intp]) -> SeqArray:
+        return np.concatenate([block.seqs[at] for block, at in self._by_block(rows)])
 
     def _by_block(self, rows: NDArray[np.intp]) -> Iterator[tuple[Block, NDArray[np.intp]]]:
         edges = np.searchsorted(rows, np.arange(len(self.blocks) + 1) * BLOCK_ROWS)
@@ -246,7 +249,7 @@ class SlabSnapshot:
         return np.concatenate([getattr(block, column) for block in self.blocks])[: len(self.alive)]
 
 
-def _candidates(scores: Float64Array, limit: int) -> NDArray[np.intp]:
+def _candidates(scores: NDArray[Any], limit: int) -> NDArray[np.intp]:
     """Return the positions of the `limit` highest scores and of all that equal the lowest of them."""
     if scores.size <= limit:
         return np.arange(scores.size)

@@ -71,8 +71,9 @@ async def _recall(
     token = options.token or request.headers.get(CONSISTENCY_TOKEN)
     within = Within(options.type, filters or None)
     question = Question(text, vector, options.top_k, within, Scoring(options.scoring), token)
-    hits = await _application(request).recall(question)
-    return views.matches(hits, token, explain=options.explain)
+    app = _application(request)
+    hits = await app.recall(question)
+    return views.matches(hits, app.feed.token, explain=options.explain)
 
 
 def _application(request: Request) -> Application:

@@ -1,27 +1,35 @@
-"""The consistency token: names a committed write, so that a recall can wait until it has seen it.
+"""The consistency token: names what a client has seen, so that a recall can wait until it has seen it too.
 
-It carries the transaction that made the write. Callers treat it as opaque.
+A write's token names its one transaction. A recall's token names the state it was answered from: that transaction and
+all before it. Callers treat both as opaque.
 """
 
 from __future__ import annotations
 
+import re
+from dataclasses import dataclass
+
 from memory_contracts.errors import Rejected
 
-_PREFIX = "t1-"
+_FORM = re.compile(r"(?P<kind>[ts])1-(?P<transaction>[0-9a-f]{1,16})")
 _LARGEST = 2**63 - 1
 
 
-def encode_token(transaction: int) -> str:
-    """Return the token of a write."""
-    return f"{_PREFIX}{transaction:x}"
+@dataclass(frozen=True, slots=True)
+class ConsistencyToken:
+    """`state` tells whether all earlier transactions are meant too."""
+
+    transaction: int
+    state: bool = False
+
+    def __str__(self) -> str:
+        """Return the token as it travels."""
+        return f"{'s' if self.state else 't'}1-{self.transaction:x}"
 
 
-def decode_token(token: str) -> int:
-    """Return the transaction a token names; raises `Rejected` for anything that is not a token."""
-    digits = token.removeprefix(_PREFIX)
-    if token == digits or not digits or not set(digits) <= set("0123456789abcdef"):
-        raise Rejected("not a consistency token; send one that a write returned, or none", field="token")
-    transaction = int(digits[:17], 16)
-    if len(digits) > 16 or transaction > _LARGEST:
-        raise Rejected("not a consistency token; send one that a write returned, or none", field="token")
-    return transaction
+def decode_token(text: str) -> ConsistencyToken:
+    """Return what a token names; raises `Rejected` for anything that is not a token."""
+    found = _FORM.fullmatch(text)
+    if found is None or (transaction := int(found["transaction"], 16)) > _LARGEST:
+        raise Rejected("not a consistency token; send one that was returned here, or none", field="token")
+    return ConsistencyToken(transaction, state=found["kind"] == "s")

@@ -45,10 +45,11 @@ class Normaliser:
         if self.method is Method.CONSTANT:
             return np.ones_like(importance, dtype=np.float64)
         width = self.high - self.low
-        if self.method is Method.LOGISTIC:
-            centred = (importance - (self.low + self.high) / 2) / width
-            return np.asarray(1.0 / (1.0 + np.exp(np.clip(-LOGISTIC_STEEPNESS * centred, -60.0, 60.0))))
-        return np.clip((importance - self.low) / width, 0.0, 1.0)
+        with np.errstate(over="ignore"):  # far beyond a tiny range is as good as infinitely far
+            if self.method is Method.LOGISTIC:
+                centred = (importance - (self.low + self.high) / 2) / width
+                return np.asarray(1.0 / (1.0 + np.exp(np.clip(-LOGISTIC_STEEPNESS * centred, -60.0, 60.0))))
+            return np.clip((importance - self.low) / width, 0.0, 1.0)
 
 
 def fit(sample: FloatArray) -> Normaliser:

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from memory_contracts.errors import Unavailable
-from memory_runtime.domain.consistency import decode_token
+from memory_runtime.domain.consistency import ConsistencyToken, decode_token
 from memory_runtime.domain.records import Change, IndexEntry
 from memory_runtime.ports import ChangeSource, VectorIndex
 
@@ -57,6 +57,13 @@ class ChangeFeed:
         """Seconds since the feed last heard from the database."""
         return self._clock() - self._last_look
 
+    @property
+    def token(self) -> str | None:
+        """A consistency token for what the index holds now: another process that honours it shows no less."""
+        if self._horizon is None:
+            return None
+        return str(ConsistencyToken(max(self._horizon - 1, *self._applied, 0), state=True))
+
     async def load(self) -> None:
         """Fill the index from the canonical store."""
         started = self._clock()
@@ -79,14 +86,19 @@ class ChangeFeed:
         self._applied.add(transaction)
 
     async def wait_for(self, token: str) -> None:
-        """Return once the write that `token` names is in the index; raises `Unavailable` when that takes too long."""
-        transaction = decode_token(token)
-        if self._horizon is None or (transaction >= self._horizon and transaction not in self._applied):
-            try:
-                async with asyncio.timeout(self._consistency_timeout):
-                    await self.look()
-            except TimeoutError:
-                raise Unavailable("this replica has not caught up with the token's write yet; ask again") from None
+        """Return once the index holds what `token` names; raises `Unavailable` when that takes too long."""
+        if self._holds(decode_token(token)):
+            return
+        try:
+            async with asyncio.timeout(self._consistency_timeout):
+                await self.look()
+        except TimeoutError:
+            raise Unavailable("this process has not caught up with the token yet; ask again") from None
+
+    def _holds(self, token: ConsistencyToken) -> bool:
+        if self._horizon is None:
+            return False
+        return token.transaction < self._horizon or (not token.state and token.transaction in self._applied)
 
     async def look(self) -> None:
         """Apply all that is committed now. A caller joins a look only if that look began after the call."""

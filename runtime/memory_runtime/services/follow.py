@@ -17,8 +17,8 @@ log = logging.getLogger(__name__)
 LOOK_EVERY = 1.0
 # Writes within this time share one announcement: NOTIFY serialises commits, so it stays off the write path.
 ANNOUNCE_AFTER = 0.02
-# Writes within this time share one settling of the text indexes.
-SETTLE_AFTER = 0.5
+# The text indexes are settled when no write has come for this long, or at the latest after the second time.
+SETTLE_AFTER, SETTLE_AT_THE_LATEST = 0.5, 2.0
 # Share of the memories that must be new before the statistics are taken again, and the least number.
 STATISTICS_SHARE, STATISTICS_MINIMUM = 0.2, 500
 EXPIRE_EVERY = 600.0
@@ -93,13 +93,22 @@ class Follower:
 
     async def _settle(self) -> None:
         await self._unsettled.wait()
-        await asyncio.sleep(SETTLE_AFTER)
-        self._unsettled.clear()
+        await self._quiet()
         needed = max(STATISTICS_MINIMUM, STATISTICS_SHARE * sum(self._index.counts.values()))
         statistics = self._rows_since_statistics >= needed
         if statistics:
             self._rows_since_statistics = 0
         await self._memories.settle(statistics=statistics)
+
+    async def _quiet(self) -> None:
+        """Return when writes pause, or have not paused for long enough."""
+        try:
+            async with asyncio.timeout(SETTLE_AT_THE_LATEST):
+                while self._unsettled.is_set():
+                    self._unsettled.clear()
+                    await asyncio.sleep(SETTLE_AFTER)
+        except TimeoutError:
+            self._unsettled.clear()
 
     async def _expire(self) -> None:
         # Spread over the period, so that replicas do not all clean at once.

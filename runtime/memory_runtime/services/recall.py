@@ -84,12 +84,10 @@ class Recall:
     async def _keyword_leg(self, question: Question) -> dict[int, float]:
         if question.text is None or question.scoring is Scoring.CLASSIC:
             return {}
-        words, limit = query_words(question.text), max(KEYWORD_CANDIDATES, question.limit)
-        found = await self._memories.word_matches(distinct_words(question.text), words, limit, question.within)
-        if len(found) < question.limit and words:
-            # Whole words did not fill the answer: near spellings cost more, and are asked only now.
-            found |= await self._memories.spelling_matches(words, limit, question.within)
-        return found
+        limit = max(KEYWORD_CANDIDATES, question.limit)
+        return await self._memories.keyword_matches(
+            distinct_words(question.text), query_words(question.text), limit, question.within
+        )
 
     async def _vector_leg(self, question: Question, vector: Float32Array) -> SeqArray:
         allowed = None if question.within.payload is None else await self._memories.matching(question.within.payload)

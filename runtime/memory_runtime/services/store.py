@@ -6,8 +6,11 @@ import asyncio
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, TypeAlias
 from uuid import UUID
+
+import numpy as np
 
 from memory_contracts.identifiers import Coordinate, memory_id
 from memory_runtime.domain.records import Draft, IdempotencyKey, IndexEntry, Precondition, Written
@@ -18,9 +21,14 @@ from memory_runtime.services.idempotency import once
 
 # A larger write goes in pieces of this many, so that one is prepared while Postgres works on the one before.
 PIECE = 1_000
-# Above this many texts, preparing takes longer than the event loop may stand still.
-PREPARE_IN_THREAD_ABOVE = 32
+# The first is small, so that Postgres begins soon.
+FIRST_PIECE = 250
+# Texts prepared without giving way to other requests. Not in a thread: two threads that both want the interpreter make
+# a bulk a third slower than one that takes turns.
+SLICE = 64
 ANY = Precondition()
+# json.dumps would build an encoder for each call.
+ENCODE = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +71,7 @@ class Store:
             written = await self._write(writer, named, precondition, entries)
             return [one for _, one in sorted(zip(order, written, strict=True), key=lambda pair: pair[0])]
 
-        several_statements = len(set(ids)) < len(ids) or len(ids) > PIECE
+        several_statements = len(set(ids)) < len(ids) or len(ids) > FIRST_PIECE
         results, replayed = await once(self._memories, key, write, transaction=several_statements)
         if entries:
             self._feed.applied(results[0].transaction, entries)
@@ -74,14 +82,17 @@ class Store:
     ) -> list[Written]:
         """Write piece by piece, preparing the next one meanwhile; fill `entries` for the index."""
         results: list[Written] = []
-        pieces = [named[start : start + PIECE] for start in range(0, len(named), PIECE)]
+        edges = [0, *range(FIRST_PIECE, len(named), PIECE), len(named)]
+        pieces = [named[start:end] for start, end in pairwise(edges)]
         prepared = await self._prepare(pieces[0])
         for following in pieces[1:]:
-            ahead = asyncio.ensure_future(self._prepare(following))
+            writing = asyncio.ensure_future(self._write_piece(writer, prepared, precondition, entries))
             try:
-                results += await self._write_piece(writer, prepared, precondition, entries)
-            finally:
-                prepared = await ahead
+                prepared = await self._prepare(following)
+            except BaseException:
+                writing.cancel()
+                raise
+            results += await writing
         return results + await self._write_piece(writer, prepared, precondition, entries)
 
     async def _write_piece(
@@ -92,13 +103,15 @@ class Store:
         return written
 
     async def _prepare(self, piece: Sequence[Named]) -> Prepared:
-        if len(piece) <= PREPARE_IN_THREAD_ABOVE:
-            return self._prepare_now(piece)
-        return await asyncio.to_thread(self._prepare_now, piece)
-
-    def _prepare_now(self, piece: Sequence[Named]) -> Prepared:
-        drafts = [_draft(*each) for each in piece]
-        return drafts, self._embedder.embed([draft.content for draft in drafts])
+        drafts: list[Draft] = []
+        vectors: list[Float32Array] = []
+        for start in range(0, len(piece), SLICE):
+            if start:
+                await asyncio.sleep(0)
+            slice_ = [_draft(*each) for each in piece[start : start + SLICE]]
+            vectors.append(self._embedder.embed([draft.content for draft in slice_]))
+            drafts += slice_
+        return drafts, np.concatenate(vectors)
 
 
 def _draft(memory: UUID, item: NewMemory) -> Draft:
@@ -106,7 +119,7 @@ def _draft(memory: UUID, item: NewMemory) -> Draft:
         id=memory,
         coordinate=item.coordinate,
         type=item.type,
-        payload=json.dumps(item.payload, ensure_ascii=False, allow_nan=False),
+        payload=ENCODE(item.payload),
         content=searchable_text(item.payload),
         importance=item.importance,
     )

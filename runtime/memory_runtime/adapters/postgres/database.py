@@ -163,6 +163,24 @@ class Database:
         return arguments
 
 
+@contextlib.asynccontextmanager
+async def committed(connection: Connection) -> AsyncIterator[None]:
+    """Commit what the block did, or roll it back.
+
+    After a timeout nothing is rolled back, for a frozen server would not confirm it: `_lend` drops the connection.
+    """
+    begun = connection.transaction()
+    await begun.start()
+    try:
+        yield
+    except (TimeoutError, asyncio.CancelledError):
+        raise
+    except BaseException:
+        await begun.rollback()
+        raise
+    await begun.commit()
+
+
 @contextlib.contextmanager
 def translated() -> Iterator[None]:
     """Turn driver errors of the block into platform errors."""

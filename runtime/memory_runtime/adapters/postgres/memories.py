@@ -14,7 +14,7 @@ import asyncpg
 import numpy as np
 
 from memory_contracts.errors import Conflict, IdempotencyMismatch, PreconditionFailed
-from memory_runtime.adapters.postgres.database import Database
+from memory_runtime.adapters.postgres.database import Database, committed
 from memory_runtime.adapters.postgres.queries import queries
 from memory_runtime.domain.records import Draft, IdempotencyKey, Memory, Precondition, Within, Written
 from memory_runtime.ports import Float32Array, SeqArray
@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from memory_runtime.adapters.postgres.database import Connection
 
 SQL = queries("memories")
+# Rows that a keyword search ranks, about; each costs 3 µs. The rarest words of the query choose them.
+CANDIDATE_ROWS = 1_000.0
+WORDS_A_PAGE = 2_000
 
 
 class PostgresWriter:
@@ -110,7 +113,7 @@ class PostgresMemories:
             if not transaction:
                 yield PostgresWriter(connection)
                 return
-            async with connection.transaction():
+            async with committed(connection):
                 yield PostgresWriter(connection)
 
     async def get(self, memory: UUID) -> Memory | None:
@@ -124,24 +127,20 @@ class PostgresMemories:
         async with self._database.connection() as connection:
             return [_memory(row) for row in await connection.fetch(SQL["by_seq"], seqs)]
 
-    async def word_matches(self, query: str, words: str, limit: int, within: Within) -> dict[int, float]:
-        """Return seq → word similarity of the memories that hold words of the query."""
-        return await self._similarities("word_matches", query, words, limit, within.type, _packed(within))
-
-    async def spelling_matches(self, words: str, limit: int, within: Within) -> dict[int, float]:
-        """Return seq → word similarity of the memories that hold something spelt like `words`."""
-        return await self._similarities("spelling_matches", words, limit, within.type, _packed(within))
+    async def keyword_matches(self, query: str, words: str, limit: int, within: Within) -> dict[int, float]:
+        """Return seq → word similarity of the memories that hold words of the query, or near spellings of them."""
+        payload = None if within.payload is None else json.dumps(within.payload)
+        async with self._database.search_connection() as connection:
+            rows = await connection.fetch(
+                SQL["keyword_matches"], query, words, limit, within.type, payload, CANDIDATE_ROWS
+            )
+        return {row["seq"]: float(row["similarity"]) for row in rows}
 
     async def matching(self, filters: Mapping[str, Any]) -> SeqArray:
         """Return the seqs of all live memories whose payload contains `filters`, ascending."""
         async with self._database.connection() as connection:
             packed = await connection.fetchval(SQL["matching"], json.dumps(filters))
         return np.sort(np.frombuffer(packed, dtype=">i8").astype(np.int64))
-
-    async def _similarities(self, name: str, *arguments: Any) -> dict[int, float]:
-        async with self._database.search_connection() as connection:
-            rows = await connection.fetch(SQL[name], *arguments)
-        return {row["seq"]: float(row["similarity"]) for row in rows}
 
     async def settle(self, *, statistics: bool) -> None:
         """Let the text indexes take in recent writes."""
@@ -155,11 +154,15 @@ class PostgresMemories:
             async with self._database.connection() as connection:
                 status = await connection.execute(SQL[name], older_than)
             dropped[name.removeprefix("expire_")] = int(status.rpartition(" ")[2])
+        await self._expire_words()
         return dropped
 
-
-def _packed(within: Within) -> str | None:
-    return None if within.payload is None else json.dumps(within.payload)
+    async def _expire_words(self) -> None:
+        """Drop words that only forgotten memories held, page by page, so that no statement takes long."""
+        last: str | None = ""
+        while last is not None:
+            async with self._database.search_connection() as connection:
+                last = await connection.fetchval(SQL["expire_words"], last, WORDS_A_PAGE)
 
 
 def _rounds(drafts: Sequence[Draft]) -> list[list[int]]:

@@ -68,16 +68,40 @@ from memories where seq = any ($1::bigint[]) and deleted_at is null
 select coalesce(string_agg(int8send(seq), ''), '') as seqs
 from memories where payload @> $1::jsonb and deleted_at is null
 
--- name: word_matches
+-- name: keyword_matches
 -- Memories that hold words of the query $1, best by full-text rank, scored by word_similarity to its telling words $2;
--- at most $3, of type $4 or any, with payload $5 or any. Materialized: else the query is parsed again for each row.
--- The prefix bounds the comparison, which costs 0.2 µs a character.
-with query as materialized (
-    select replace(plainto_tsquery('english', $1)::text, ' & ', ' | ')::tsquery as words
+-- at most $3, of type $4 or any, with payload $5 or any. A word that the vocabulary lacks stands for its nearest
+-- spellings too. The rarest words choose the candidates, as many words as about $6 memories hold; all words rank them.
+-- Materialized: else the query is parsed again for each row. The prefix bounds the comparison, 0.2 µs a character.
+with asked as materialized (
+    select a.word, v.matches
+    from unnest(tsvector_to_array(to_tsvector('english', $1))) as a (word) left join vocabulary v using (word)
+), unknown as (
+    select word from asked where matches is null and length(word) >= 4 order by length(word) desc, word limit 3
+), meant as (
+    select word, coalesce(matches, 0) as matches from asked
+    union
+    select near.word, near.matches
+    from unknown u,
+    lateral (
+        select v.word, v.matches
+        from vocabulary v
+        where v.word % u.word
+        order by similarity(v.word, u.word) desc, v.word
+        limit 3
+    ) as near
+), ranked as (
+    select as_query(word) as word, sum(matches) over rarest as matches, row_number() over rarest as place
+    from meant
+    window rarest as (order by matches, word)
+), query as materialized (
+    select (string_agg(word, ' | ') filter (where matches <= $6 or place = 1))::tsquery as rare,
+           string_agg(word, ' | ')::tsquery as words
+    from ranked
 ), found as materialized (
     select m.seq, left(m.content, 1000) as content
     from memories m, query q
-    where m.words @@ q.words
+    where m.words @@ q.rare
       and m.deleted_at is null
       and ($4::text is null or m.type = $4)
       and ($5::jsonb is null or m.payload @> $5)
@@ -86,19 +110,8 @@ with query as materialized (
 )
 select seq, word_similarity($2, content) as similarity from found
 
--- name: spelling_matches
--- Memories that hold something spelt like the telling words $1; at most $2, of type $3 or any, with payload $4 or any.
-select seq, word_similarity($1, left(content, 1000)) as similarity
-from memories
-where content %> $1
-  and deleted_at is null
-  and ($3::text is null or type = $3)
-  and ($4::jsonb is null or payload @> $4)
-order by similarity desc, seq
-limit $2
-
 -- name: settle
--- Merge what recent writes left in the pending lists of the text indexes; $1 asks for fresh statistics too.
+-- Take recent writes into the vocabulary and the text indexes; $1 asks for fresh statistics too.
 select settle($1)
 
 -- name: claim_key
@@ -120,6 +133,20 @@ delete from idempotency_keys where created_at < now() - $1::interval
 -- name: expire_outbox
 -- Drop old outbox rows.
 delete from outbox where created_at < now() - $1::interval
+
+-- name: expire_words
+-- Of the $2 words after $1, drop those that no memory holds any more; returns the last word looked at.
+with looked as materialized (
+    select word from vocabulary where word > $1 order by word limit $2
+), dropped as (
+    delete from vocabulary v
+    using looked l
+    where v.word = l.word
+      and not exists (
+          select from memories m where m.words @@ as_query(l.word)::tsquery and m.deleted_at is null
+      )
+)
+select max(word) from looked
 
 -- name: expire_tombstones
 -- Drop tombstones that every index has had time to see.
