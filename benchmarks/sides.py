@@ -168,7 +168,7 @@ def _recall(plain: PostgresConnection, searching: PostgresConnection) -> Call:
     async def call(item: tuple[str, str]) -> None:
         query, words = item
         found = await searching.fetch(SQL["keyword_matches"], query, words, limit, None, None, CANDIDATE_ROWS)
-        await plain.fetch(SQL["by_seq"], [row["seq"] for row in found[:TOP_K]])
+        await plain.fetch(SQL["by_seq"], [row["seq"] for row in found[:TOP_K]], None, None)
 
     return call
 

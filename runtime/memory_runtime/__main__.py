@@ -29,15 +29,17 @@ def main() -> int:
         configure_logging(settings.log_level)
         for sentence in unknown_variables(os.environ):
             log.warning(sentence)
-        app = build_app(compose(settings))
+        app = build_app(compose(settings), stop=lambda: setattr(server, "should_exit", True))
     except Rejected as error:
         log.critical(error.detail)
         return 2
     # A full collection walks every object of a large request (60 ms for 5,000 items); cycles are rare here.
     gc.set_threshold(50_000, 50, 50)
-    uvicorn.run(
+    config = uvicorn.Config(
         app, host=settings.host, port=settings.port, log_config=None, access_log=False, timeout_graceful_shutdown=8
     )
+    server = uvicorn.Server(config)
+    server.run()
     return 1 if app.state.failed else 0
 
 

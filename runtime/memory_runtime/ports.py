@@ -141,8 +141,8 @@ class Memories(Protocol):
         """Return the live memory with this id."""
         ...
 
-    async def by_seq(self, seqs: Sequence[int]) -> list[Memory]:
-        """Return the live memories among `seqs`, in no particular order."""
+    async def by_seq(self, seqs: Sequence[int], within: Within) -> list[Memory]:
+        """Return the live memories among `seqs` that are `within`, in no particular order."""
         ...
 
     async def keyword_matches(self, query: str, words: str, limit: int, within: Within) -> dict[int, float]:

@@ -5,9 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import os
-import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from importlib.metadata import version
 
 from fastapi import FastAPI
@@ -25,8 +23,11 @@ DESCRIPTION = """Store and recall memories. Every route is served under `/` and 
 (RFC 9457). Writes take an `Idempotency-Key` and return a consistency token that a recall may send to see them."""
 
 
-def build_app(application: Application) -> FastAPI:
-    """Return the ASGI application of one namespace. Raises `Rejected` when no token is set."""
+def build_app(application: Application, stop: Callable[[], None] = lambda: None) -> FastAPI:
+    """Return the ASGI application of one namespace. Raises `Rejected` when no token is set.
+
+    `stop` is called, and ``app.state.failed`` set, when the background work cannot go on.
+    """
     app = FastAPI(
         title="Memory API",
         version=version("memory-operator"),
@@ -37,6 +38,7 @@ def build_app(application: Application) -> FastAPI:
     )
     app.state.application = application
     app.state.failed = False
+    app.state.stop = stop
     app.state.tokens = Tokens(application.settings)
     for routes in (writes.router, reads.router):
         app.include_router(routes)
@@ -72,4 +74,4 @@ def _stop_process_on_failure(app: FastAPI, background: asyncio.Task[None]) -> No
         else:
             log.critical("the background work failed: %s", cause, exc_info=cause)
     app.state.failed = True
-    os.kill(os.getpid(), signal.SIGTERM)
+    app.state.stop()

@@ -10,13 +10,13 @@ from fastapi.responses import JSONResponse
 
 from memory_contracts.identifiers import Coordinate
 from memory_runtime.api.headers import CONSISTENCY_TOKEN, etag
-from memory_runtime.domain.consistency import ConsistencyToken
+from memory_runtime.domain.consistency import encode_token
 from memory_runtime.domain.records import Hit, Memory, Written
 
 
 def stored(coordinate: Coordinate, written: Written) -> JSONResponse:
     """Answer a write of one memory."""
-    token = str(ConsistencyToken(written.transaction))
+    token = encode_token(written.transaction)
     body = {"ok": True, "id": str(written.id), "coord": coordinate, "version": written.version, "token": token}
     return JSONResponse(body, headers={"ETag": etag(written.version), CONSISTENCY_TOKEN: token})
 
@@ -24,7 +24,7 @@ def stored(coordinate: Coordinate, written: Written) -> JSONResponse:
 def stored_many(results: Sequence[dict[str, Any]], written: Iterable[Written]) -> JSONResponse:
     """Answer a bulk write; the token names its last transaction."""
     transactions = [each.transaction for each in written]
-    token = str(ConsistencyToken(max(transactions))) if transactions else None
+    token = encode_token(max(transactions)) if transactions else None
     body = {"stored": len(transactions), "results": results, "token": token}
     return JSONResponse(body, headers={CONSISTENCY_TOKEN: token} if token else {})
 

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from memory_contracts.errors import Unavailable
-from memory_runtime.domain.consistency import ConsistencyToken, decode_token
+from memory_runtime.domain.consistency import decode_token, encode_token
 from memory_runtime.domain.records import Change, IndexEntry
 from memory_runtime.ports import ChangeSource, VectorIndex
 
@@ -40,8 +40,8 @@ class ChangeFeed:
         self._reload_after = reload_after
         self._clock = clock
         self._horizon: int | None = None
-        # Transactions at or above the horizon whose rows are in the index already.
-        self._applied: set[int] = set()
+        # The highest transaction that has rows in the index; some below it, above the horizon, may be missing.
+        self._newest = 0
         self._last_look = clock()
         self._look_running = asyncio.Lock()
         self._looks_started = 0
@@ -60,9 +60,7 @@ class ChangeFeed:
     @property
     def token(self) -> str | None:
         """A consistency token for what the index holds now: another process that honours it shows no less."""
-        if self._horizon is None:
-            return None
-        return str(ConsistencyToken(max(self._horizon - 1, *self._applied, 0), state=True))
+        return None if self._horizon is None else encode_token(max(self._horizon - 1, self._newest))
 
     async def load(self) -> None:
         """Fill the index from the canonical store."""
@@ -76,29 +74,29 @@ class ChangeFeed:
             if rows % LOAD_LOG_EVERY < LOAD_PAGE <= rows:
                 log.info("loading memories", extra={"loaded": rows})
             await asyncio.sleep(0)
-        self._horizon, self._applied = horizon, set()
+        self._horizon = horizon
         self._last_look = self._clock()
         log.info("memories loaded", extra={"loaded": rows, "seconds": round(self._clock() - started, 3)})
 
     def applied(self, transaction: int, entries: Sequence[IndexEntry]) -> None:
         """Take over a write of this very process, which therefore sees it at once."""
         self._index.apply(entries)
-        self._applied.add(transaction)
+        self._newest = max(self._newest, transaction)
 
     async def wait_for(self, token: str) -> None:
-        """Return once the index holds what `token` names; raises `Unavailable` when that takes too long."""
-        if self._holds(decode_token(token)):
+        """Return once the index holds what `token` names; raises `Unavailable` when that takes too long.
+
+        A write of this very process is looked for as well: the client may have written to others before it, and its
+        last token stands for all of them.
+        """
+        transaction = decode_token(token)
+        if self._horizon is not None and transaction < self._horizon:
             return
         try:
             async with asyncio.timeout(self._consistency_timeout):
                 await self.look()
         except TimeoutError:
             raise Unavailable("this process has not caught up with the token yet; ask again") from None
-
-    def _holds(self, token: ConsistencyToken) -> bool:
-        if self._horizon is None:
-            return False
-        return token.transaction < self._horizon or (not token.state and token.transaction in self._applied)
 
     async def look(self) -> None:
         """Apply all that is committed now. A caller joins a look only if that look began after the call."""
@@ -119,8 +117,7 @@ class ChangeFeed:
         horizon, changes = await self._source.changes(self._horizon)
         await self._apply(changes)
         self._horizon = horizon
-        self._applied = {seen for seen in self._applied if seen >= horizon}
-        self._applied.update(change.transaction for change in changes if change.transaction >= horizon)
+        self._newest = max([self._newest, *(change.transaction for change in changes)])
         self._last_look = self._clock()
 
     async def _apply(self, changes: Sequence[Change]) -> None:

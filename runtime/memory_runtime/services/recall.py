@@ -11,7 +11,7 @@ import numpy as np
 
 from memory_contracts.errors import Unavailable
 from memory_runtime.domain import scoring
-from memory_runtime.domain.records import Hit, Memory, Within
+from memory_runtime.domain.records import Hit, Within
 from memory_runtime.domain.words import distinct_words, query_words
 from memory_runtime.ports import Embedder, Float32Array, Memories, SeqArray, VectorIndex
 from memory_runtime.services.changes import ChangeFeed
@@ -110,15 +110,12 @@ class Recall:
         else:
             scores = scoring.hybrid(cosine, keyword, importance, self._embedder.dense_weight)
         best = np.lexsort((candidates, -scores))[: question.limit]
-        rows = {row.seq: row for row in await self._memories.by_seq(candidates[best].tolist())}
+        found = await self._memories.by_seq(candidates[best].tolist(), question.within)
+        rows = {row.seq: row for row in found}
         hits, stale = [], False
         for at in best.tolist():
             row = rows.get(int(candidates[at]))
-            stale = stale or row is None or row.version != versions[at] or not _fits(row, question)
-            if row is not None and _fits(row, question):
+            stale = stale or row is None or row.version != versions[at]
+            if row is not None:
                 hits.append(Hit(row, float(scores[at]), float(cosine[at]), float(keyword[at]), float(importance[at])))
         return hits, stale
-
-
-def _fits(row: Memory, question: Question) -> bool:
-    return question.within.type is None or row.type == question.within.type

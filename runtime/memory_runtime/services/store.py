@@ -91,6 +91,7 @@ class Store:
                 prepared = await self._prepare(following)
             except BaseException:
                 writing.cancel()
+                await asyncio.gather(writing, return_exceptions=True)
                 raise
             results += await writing
         return results + await self._write_piece(writer, prepared, precondition, entries)

@@ -82,7 +82,7 @@ async def test_the_outbox_holds_one_event_of_each_change_in_order(api, client, f
     ("name", "arguments"),
     [
         ("get", [UUID(int=1)]),
-        ("by_seq", [[1, 2]]),
+        ("by_seq", [[1, 2], None, None]),
         ("version_of", [UUID(int=1)]),
         ("forget", [UUID(int=1), None]),
         ("store", [[UUID(int=1)], ["{1}"], ["episodic"], ["{}"], [""], [1.0], [b""], "x", None, False]),

@@ -122,17 +122,16 @@ class PostgresMemories:
             row = await connection.fetchrow(SQL["get"], memory)
         return None if row is None else _memory(row)
 
-    async def by_seq(self, seqs: Sequence[int]) -> list[Memory]:
-        """Return the live memories among `seqs`."""
+    async def by_seq(self, seqs: Sequence[int], within: Within) -> list[Memory]:
+        """Return the live memories among `seqs` that are still what was asked for."""
         async with self._database.connection() as connection:
-            return [_memory(row) for row in await connection.fetch(SQL["by_seq"], seqs)]
+            return [_memory(row) for row in await connection.fetch(SQL["by_seq"], seqs, within.type, _json(within))]
 
     async def keyword_matches(self, query: str, words: str, limit: int, within: Within) -> dict[int, float]:
         """Return seq → word similarity of the memories that hold words of the query, or near spellings of them."""
-        payload = None if within.payload is None else json.dumps(within.payload)
         async with self._database.search_connection() as connection:
             rows = await connection.fetch(
-                SQL["keyword_matches"], query, words, limit, within.type, payload, CANDIDATE_ROWS
+                SQL["keyword_matches"], query, words, limit, within.type, _json(within), CANDIDATE_ROWS
             )
         return {row["seq"]: float(row["similarity"]) for row in rows}
 
@@ -163,6 +162,10 @@ class PostgresMemories:
         while last is not None:
             async with self._database.search_connection() as connection:
                 last = await connection.fetchval(SQL["expire_words"], last, WORDS_A_PAGE)
+
+
+def _json(within: Within) -> str | None:
+    return None if within.payload is None else json.dumps(within.payload)
 
 
 def _rounds(drafts: Sequence[Draft]) -> list[list[int]]:

@@ -59,9 +59,13 @@ select seq, id, coord, type, payload, importance, version, created_at, updated_a
 from memories where id = $1 and deleted_at is null
 
 -- name: by_seq
--- The live memories among some rows.
+-- The live memories among some rows, of type $2 or any, with payload $3 or any.
 select seq, id, coord, type, payload, importance, version, created_at, updated_at
-from memories where seq = any ($1::bigint[]) and deleted_at is null
+from memories
+where seq = any ($1::bigint[])
+  and deleted_at is null
+  and ($2::text is null or type = $2)
+  and ($3::jsonb is null or payload @> $3)
 
 -- name: matching
 -- The rows whose payload contains a filter, packed as big-endian int8.
