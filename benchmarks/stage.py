@@ -71,6 +71,7 @@ class Stage:
         _say(f"{self._size:,} memories loaded")
         if self._size:
             await self._settle_both()
+            await self._floor.settle(statistics=True)
 
     async def _settle_both(self) -> None:
         connection = await asyncpg.connect(self._floor_settings.postgres_url.get_secret_value())
