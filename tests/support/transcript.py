@@ -18,8 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 COLUMNS = 100
-# A line of `soma up` that comes or not, as fast as the machine is.
-PASSING = r"^.*waiting for readiness\n"
+# Lines that come or not, as fast as the machine is: a condition of `soma up`, a progress bar.
+PASSING = r"^.*(waiting for readiness|remembering .*%.*)\n"
 LINE = re.compile(r"(?:.*\\\n)*.*")
 BLOCK = re.compile(r"```console\n(.*?)```", re.DOTALL)
 
