@@ -1,4 +1,4 @@
-"""Request and response bodies. Names on the wire are those of the seeds: coord, payload, type, importance, matches."""
+"""Request and response bodies. The names on the wire are those of SomaFractalMemory: coord, payload, matches, …"""
 
 from __future__ import annotations
 

@@ -83,7 +83,7 @@ def test_building_settings_in_code_reads_no_environment(monkeypatch):
         ("SOMA_MEMORY_NAMESPACE", "team/notes", "namespace", "team/notes"),
     ],
 )
-def test_names_of_the_seeds_are_read(variable, value, field, expected):
+def test_names_of_somafractalmemory_are_read(variable, value, field, expected):
     assert getattr(load_settings({variable: value}), field) == expected
 
 

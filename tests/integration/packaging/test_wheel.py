@@ -1,0 +1,59 @@
+"""What `pip install` gets: an editable install would hide a missing package or data file."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[3]
+PACKAGES = {"memory_contracts", "memory_operator", "memory_runtime"}
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
+    folder = tmp_path_factory.mktemp("wheel")
+    build = [sys.executable, "-m", "hatchling", "build", "--target", "wheel", "--directory", str(folder)]
+    subprocess.run(build, cwd=ROOT, check=True, capture_output=True)
+    (built,) = folder.glob("*.whl")
+    return zipfile.ZipFile(built)
+
+
+def test_it_holds_the_packages_and_nothing_beside_them(wheel: zipfile.ZipFile) -> None:
+    top = {name.split("/")[0] for name in wheel.namelist()}
+    assert {name for name in top if not name.endswith(".dist-info")} == PACKAGES
+
+
+def test_it_holds_every_file_that_the_packages_hold(wheel: zipfile.ZipFile) -> None:
+    packed = set(wheel.namelist())
+    for package, place in (
+        ("memory_contracts", "runtime"),
+        ("memory_runtime", "runtime"),
+        ("memory_operator", "operator"),
+    ):
+        for file in (ROOT / place / package).rglob("*"):
+            if file.is_file() and "__pycache__" not in file.parts:
+                assert file.relative_to(ROOT / place).as_posix() in packed
+
+
+def test_it_runs_from_the_wheel_alone(wheel: zipfile.ZipFile, tmp_path: Path) -> None:
+    """The installed dependencies serve, the checkout does not: only the unpacked wheel is on the path."""
+    wheel.extractall(tmp_path)
+    code = (
+        "import memory_contracts, memory_operator.reconcile, memory_runtime.composition as composition\n"
+        "from memory_contracts.database.migrations import all_migrations\n"
+        "from memory_contracts.settings import RuntimeSettings\n"
+        "assert composition.choose_embedder(RuntimeSettings()).embed(['a bee']).any() and all_migrations()\n"
+        f"assert memory_contracts.__file__.startswith({str(tmp_path)!r})\n"
+    )
+    # -P and the path order keep the working directory and the editable install behind the wheel.
+    subprocess.run([sys.executable, "-P", "-c", code], cwd="/", env={"PYTHONPATH": str(tmp_path)}, check=True)
+
+
+def test_no_folder_called_operator_is_a_package() -> None:
+    """It would hide Python's own module of that name from everything that is run there."""
+    assert not [file for file in ROOT.rglob("operator/__init__.py") if ".venv" not in file.parts]
+    assert not list((ROOT / "tests").rglob("__init__.py"))
