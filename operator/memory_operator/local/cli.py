@@ -238,7 +238,9 @@ def _start(state: StateDirectory, accepted: MemoryNamespace, timeout: float) -> 
     if isinstance(outcome, Report):
         _greet_about(state, outcome)
         return
-    stop_supervisor(state)
+    serving = state.supervisor()
+    if serving and serving.pid == child.pid:  # not one that another `up` started at the same moment
+        stop_supervisor(state)
     _fail(outcome)
 
 

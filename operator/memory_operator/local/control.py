@@ -61,7 +61,7 @@ def wait_until_ready(
     deadline = time.monotonic() + seconds
     while True:
         report = observe(state)
-        ended = child is not None and child.poll() is not None and state.supervisor() is None
+        ended = child is not None and child.poll() is not None and not state.served
         if report.generation == generation:
             for line in changes(told, report.conditions):
                 echo(line)

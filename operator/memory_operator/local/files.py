@@ -7,6 +7,7 @@ from pathlib import Path
 
 ROTATE_BYTES = 10 * 1024 * 1024
 TAIL_BYTES = 64 * 1024
+PARTIAL = ".partial"
 
 
 def write_atomically(path: Path, text: str, mode: int = 0o644, *, sync: bool = True) -> None:
@@ -14,7 +15,8 @@ def write_atomically(path: Path, text: str, mode: int = 0o644, *, sync: bool = T
 
     With `sync` that holds across a power cut, too.
     """
-    partial = path.with_name(path.name + ".partial")
+    # Two commands may write the same file at once; each has a partial one of its own, and the later one wins.
+    partial = path.with_name(f"{path.name}.{os.getpid()}{PARTIAL}")
     partial.unlink(missing_ok=True)
     descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
     with os.fdopen(descriptor, "w", encoding="utf-8") as file:

@@ -18,7 +18,7 @@ from memory_contracts.errors import Conflict, Rejected
 from memory_contracts.local import ENDPOINT_FILE, STATE_DIRECTORY
 from memory_contracts.settings import API_PORT
 from memory_contracts.v1alpha1 import MemoryNamespace, MemoryNamespaceStatus
-from memory_operator.local.files import write_atomically, write_private
+from memory_operator.local.files import PARTIAL, write_atomically, write_private
 from memory_operator.local.processes import ProcessRecord, observe_process
 from memory_operator.local.resources import parse_namespace
 
@@ -150,18 +150,27 @@ class StateDirectory:
 
     def supervisor(self) -> ProcessRecord | None:
         """Return the running supervisor: the one that holds the lock, whatever files may say."""
+        held, owner = self._lock_state()
+        pid, _, started = owner.partition(" ")
+        return ProcessRecord("supervisor", int(pid), started) if held and pid.isdigit() else None
+
+    @property
+    def served(self) -> bool:
+        """Whether a supervisor holds the lock, even one that has not written its name yet."""
+        return self._lock_state()[0]
+
+    def _lock_state(self) -> tuple[bool, str]:
         try:
             descriptor = os.open(self._lock_file, os.O_RDONLY)
         except FileNotFoundError:
-            return None
+            return False, ""
         try:
             fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:
-            pid, _, started = os.pread(descriptor, 200, 0).decode().strip().partition(" ")
-            return ProcessRecord("supervisor", int(pid), started) if pid.isdigit() else None
+            return True, os.pread(descriptor, 200, 0).decode().strip()
         finally:
             os.close(descriptor)
-        return None
+        return False, ""
 
     def forget_endpoint(self) -> None:
         """Withdraw the endpoint: nothing answers there any more, and the port may become somebody else's."""
@@ -172,9 +181,8 @@ class StateDirectory:
         for folder in (self.logs, self.postgres, self.secrets):
             shutil.rmtree(folder, ignore_errors=True)
         ours = (self.desired_file, self._status_file, self._options_file, self._lock_file, self._ignore_file)
-        for file in (*ours, self.path / ENDPOINT_FILE):
+        for file in (*ours, self.path / ENDPOINT_FILE, *self.path.glob(f"*{PARTIAL}")):
             file.unlink(missing_ok=True)
-            file.with_name(file.name + ".partial").unlink(missing_ok=True)
         with contextlib.suppress(OSError):
             self.path.rmdir()
 
