@@ -87,12 +87,20 @@ def _report(output: Output, summary: Summary, skipped: int, seconds: float) -> N
         output.json(_as_json(summary, skipped, seconds))
         return
     extras = [
-        f"{count} {what}"
-        for count, what in ((summary.removed, "stale passages deleted"), (skipped, "files of other types skipped"))
-        if count
+        f"{_count(number, *nouns)} {what}"
+        for number, nouns, what in (
+            (summary.removed, ("stale passage", "stale passages"), "deleted"),
+            (skipped, ("file of another type", "files of other types"), "skipped"),
+        )
+        if number
     ]
-    stored = f"Remembered {summary.files} files, {summary.passages} passages in {seconds:.1f} s"
+    files, passages = _count(summary.files, "file", "files"), _count(summary.passages, "passage", "passages")
+    stored = f"Remembered {files}, {passages} in {seconds:.1f} s"
     output.line(f"{'; '.join([stored, *extras])}.")
+
+
+def _count(number: int, one: str, many: str) -> str:
+    return f"{number} {one if number == 1 else many}"
 
 
 def _as_json(summary: Summary, skipped: int, seconds: float) -> dict[str, Any]:

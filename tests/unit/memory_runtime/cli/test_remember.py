@@ -22,7 +22,7 @@ def test_a_markdown_file_becomes_passages_with_their_origin(soma_here, service, 
     (folder / "my notes" / "a b.md").write_text("# Title\n\nOne.\n\n## Sub\n\nTwo.")
     result = soma_here("remember", "my notes")
     assert result.exit_code == 0
-    assert result.stdout.startswith("Remembered 1 files, 2 passages in ")
+    assert result.stdout.startswith("Remembered 1 file, 2 passages in ")
     source = "my notes/a b.md"
     assert service.memories[at(source, 1)]["payload"] == {
         "text": "## Sub\n\nTwo.",
@@ -113,7 +113,7 @@ def test_an_empty_file_is_no_failure(soma_here, service, folder, content):
     (folder / "a.txt").write_bytes(content)
     result = soma_here("remember", "a.txt")
     assert (result.exit_code, service.memories) == (0, {})
-    assert result.stdout.startswith("Remembered 1 files, 0 passages")
+    assert result.stdout.startswith("Remembered 1 file, 0 passages")
 
 
 def test_byte_order_mark_and_windows_line_ends_are_no_part_of_the_text(soma_here, service, folder):
