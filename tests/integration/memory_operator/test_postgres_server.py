@@ -9,6 +9,7 @@ from pathlib import Path
 
 import asyncpg
 import pytest
+from postgres_data import data_of
 
 from memory_contracts.errors import Rejected, Unavailable
 from memory_operator.local.ports import any_free_port, is_free, next_free_port
@@ -84,7 +85,7 @@ async def test_it_starts_again_after_a_kill_with_open_connections(server):
 
 
 async def test_a_pid_file_that_names_another_living_process_is_no_obstacle(server, directory):
-    pid_file = next(directory.rglob("postmaster.pid"))
+    pid_file = data_of(directory) / "postmaster.pid"
     lines = pid_file.read_text().splitlines()
     server.stop()
     pid_file.write_text("\n".join([str(os.getpid()), *lines[1:]]) + "\n")
@@ -127,7 +128,7 @@ async def test_a_making_that_was_cut_short_begins_anew(directory):
 
 def test_data_of_another_version_is_refused_and_kept(server):
     server.stop()
-    version = next(server.directory.rglob("data/PG_VERSION"))
+    version = data_of(server.directory) / "PG_VERSION"
     version.write_text("12\n")
 
     with pytest.raises(Rejected, match="made by Postgres 12"):

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from postgres_data import data_of
 
 from memory_operator.local.postgres_place import Binaries
 from memory_operator.local.postgres_server import PostgresServer
@@ -42,7 +43,7 @@ def tls_server(tmp_path_factory: pytest.TempPathFactory, certificate: Path) -> I
     server = PostgresServer(tmp_path_factory.mktemp("postgres"), 0, Binaries(INSTALLED[-1]), settings={"fsync": "off"})
     server.start()
     server.stop()
-    (data,) = [found.parent for found in server.directory.rglob("PG_VERSION") if (found.parent / "global").is_dir()]
+    data = data_of(server.directory)
     for file in (certificate, certificate.with_suffix(".key")):
         copy = Path(shutil.copy(file, data))
         copy.chmod(0o600)
