@@ -1,6 +1,5 @@
 """Real API processes on a real Postgres, and clients that speak to them."""
 
-import asyncio
 import os
 import random
 import ssl
@@ -18,6 +17,7 @@ from uuid import uuid4
 import asyncpg
 import httpx
 import pytest
+from polling import DEADLINE_SECONDS, until
 
 from memory_operator.local.ports import any_free_port
 from memory_operator.local.postgres_place import find_binaries
@@ -26,20 +26,8 @@ from memory_operator.local.postgres_server import PostgresServer
 WRITE_TOKEN = "a-token-that-may-write"
 READ_TOKEN = "a-token-that-may-only-read"
 NAMESPACE = "team-a/research"
-DEADLINE_SECONDS = 30.0
 # Making the default context reads all authorities of the machine, for a client that never speaks TLS.
 NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-
-
-async def _eventually(condition: Callable[[], Any], seconds: float = DEADLINE_SECONDS, every: float = 0.02) -> Any:
-    deadline = time.monotonic() + seconds
-    while True:
-        answer = condition()
-        value = await answer if isinstance(answer, Awaitable) else answer
-        if value:
-            return value
-        assert time.monotonic() < deadline, f"not so within {seconds} s"
-        await asyncio.sleep(every)
 
 
 @dataclass
@@ -188,7 +176,7 @@ class Starter:
 @pytest.fixture(scope="session")
 def eventually() -> Callable[..., Awaitable[Any]]:
     """Wait until a condition (plain or async) holds, and return its value; fails after a deadline."""
-    return _eventually
+    return until
 
 
 @pytest.fixture
