@@ -5,13 +5,13 @@ UV_VERSION := 0.13.9
 BIN := .venv/bin
 READY := .venv/.ready
 NAMESPACE ?= examples/namespace.yaml
-TESTS ?= tests
+TESTS ?= tests/unit tests/docs tests/integration tests/cluster tests/endtoend
 
 .DEFAULT_GOAL := help
-.PHONY: help up down test check format bench reference readme lock venv
+.PHONY: help up down test test-node check format bench bench-operator reference readme lock venv
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' Makefile
 
 up: $(READY) ## Serve NAMESPACE (examples/namespace.yaml) on this machine, in the background
 	@$(BIN)/soma up -f '$(NAMESPACE)' --detach
@@ -19,8 +19,11 @@ up: $(READY) ## Serve NAMESPACE (examples/namespace.yaml) on this machine, in th
 down: $(READY) ## Stop what `make up` started; the memories stay in .soma/
 	@$(BIN)/soma down
 
-test: $(READY) ## Run all tests, or those of TESTS=path
+test: $(READY) ## Run all tests that need no node, or those of TESTS=path
 	@$(BIN)/python -m pytest $(TESTS)
+
+test-node: $(READY) ## Run the tests on a real node: Debian, root, a container engine
+	@$(BIN)/python -m pytest tests/node
 
 check: $(READY) ## Format, lint, types, and the layers of the house
 	@$(BIN)/ruff format --check .
@@ -34,11 +37,15 @@ format: $(READY) ## Rewrite the code in the house's format
 bench: $(READY) ## Measure HTTP store and recall beside their floors (about 8 minutes)
 	@$(BIN)/python -m benchmarks.http
 
-reference: $(READY) ## Bring the generated parts of docs/ up to date
+bench-operator: $(READY) ## Measure the operator on a real Kubernetes API (about 12 minutes)
+	@PYTHONPATH=tests/support $(BIN)/python -m benchmarks.operator
+
+reference: $(READY) ## Bring crds/ and the generated parts of docs/ up to date
 	@$(BIN)/python -m memory_contracts.reference
 
 readme: $(READY) ## Run the README's commands and write down what they print
 	@$(BIN)/python tests/support/transcript.py README.md
+	@$(BIN)/python tests/support/cluster_transcript.py README.md docs/kubernetes.md docs/deletion.md
 
 lock: $(READY) ## Resolve the dependencies anew into requirements.lock
 	@$(BIN)/python -m uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \

@@ -1,4 +1,4 @@
-"""Fixtures of all suites: one Postgres server a session, one database a test."""
+"""Fixtures of all suites: one Postgres server a session, one database a test; the other servers as plugins."""
 
 import asyncio
 from collections.abc import Coroutine, Iterator
@@ -7,9 +7,16 @@ from uuid import uuid4
 
 import asyncpg
 import pytest
+from hypothesis import settings
 
 from memory_operator.local.postgres_place import find_binaries
 from memory_operator.local.postgres_server import PostgresServer
+
+# A busy machine is no reason to fail; a test that hangs is ended by other means.
+settings.register_profile("unhurried", deadline=None)
+settings.load_profile("unhurried")
+
+pytest_plugins = ["kubernetes_fixtures", "kafka_fixtures", "qdrant_fixtures", "redis_fixtures"]
 
 # A test's data need not survive the machine.
 FORGETFUL = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}

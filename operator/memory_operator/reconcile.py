@@ -6,120 +6,240 @@ generation is unchanged: the world may have changed.
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import Awaitable
 
-from memory_contracts.conditions import ConditionType, Reason
-from memory_contracts.errors import Conflict, PlatformError, Rejected
-from memory_contracts.naming import TenantNames
-from memory_contracts.v1alpha1 import ExternalNames, MemoryCluster, MemoryNamespace, MemoryNamespaceStatus
-from memory_operator.providers.postgres.address import PostgresAddress
-from memory_operator.providers.postgres.plan import Blocked, DesiredTenant, desired_tenant, plan
-from memory_operator.specs.environment import Credentials, tenant_names
-from memory_operator.specs.workload import build_workload
-from memory_operator.status import STAGES, StageResult, build_conditions, failed, held, passed
-from memory_operator.world import Availability, World
+from memory_contracts.conditions import ConditionStatus, ConditionType, Reason
+from memory_contracts.errors import PlatformError, Rejected
+from memory_contracts.settings import split_tokens
+from memory_contracts.v1alpha1 import MemoryCluster, MemoryNamespace, MemoryNamespaceStatus
+from memory_operator.outcome import Outcome, build_status, inputs_digest
+from memory_operator.providers.shapes import Blocked
+from memory_operator.specs.tenant import Tenant, tenant_names
+from memory_operator.specs.workload import Workload, build_workload
+from memory_operator.status import StageResult, failed, held, passed
+from memory_operator.world import Availability, Backends, World
 
 logger = logging.getLogger(__name__)
 
-# Someone else was faster: look again at once, but not for ever.
-CONFLICT_ATTEMPTS = 3
+_ABSENT = {
+    ConditionType.COLLECTION_READY: "the MemoryCluster names no Qdrant: vectors are searched in memory only",
+    ConditionType.TOPIC_READY: "the MemoryCluster names no Kafka: changes are not published",
+    ConditionType.CACHE_READY: "the MemoryCluster names no Redis: each API process has limits and caches of its own",
+}
+# As little is known of a backend that does not let the operator in as of one that does not answer.
+_NOT_LET_IN = (Reason.AUTHENTICATION_FAILED, Reason.TLS_FAILED)
+BACKEND_STAGES = (ConditionType.SCHEMA_READY, *_ABSENT)
 
 
-async def reconcile(namespace: MemoryNamespace, cluster: MemoryCluster, world: World) -> MemoryNamespaceStatus:
+async def reconcile(namespace: MemoryNamespace, cluster: MemoryCluster | None, world: World) -> MemoryNamespaceStatus:
     """Move the world towards `namespace` and return the status to be written.
 
     Errors of the three classes become conditions; anything else is a fault of this program and passes through.
     """
-    results: list[StageResult] = []
-    endpoints: list[str] = []
+    return build_status(namespace, await survey(namespace, cluster, world), world.now())
+
+
+async def survey(namespace: MemoryNamespace, cluster: MemoryCluster | None, world: World) -> Outcome:
+    """Go through the stages and return what each came to; in a dry world the steps are only named."""
+    outcome = Outcome(tenant_names(namespace))
     try:
-        async for result in _stages(namespace, cluster, world, endpoints):
-            results.append(result)
-    except PlatformError as error:
-        results.append(failed(STAGES[len(results)], error))
-        logger.warning(error.detail, extra={"event": "reconcile.failed", "stage": str(results[-1].stage)})
-    names, before = tenant_names(namespace), namespace.status
-    return MemoryNamespaceStatus(
-        observed_generation=namespace.metadata.generation,
-        endpoint=endpoints[-1] if endpoints else None,
-        external=ExternalNames(postgres_schema=names.schema, postgres_role=names.login_role),
-        conditions=build_conditions(
-            results, before.conditions if before else [], namespace.metadata.generation, world.now()
-        ),
-    )
+        await _Pass(namespace, cluster, world, outcome).run()
+    except _Halt as halt:
+        logger.info(
+            halt.result.message,
+            extra={"event": "reconcile.held", "stage": str(halt.result.stage), "tenant": outcome.names.qualified},
+        )
+    return outcome
 
 
-async def _stages(
-    namespace: MemoryNamespace, cluster: MemoryCluster, world: World, endpoints: list[str]
-) -> AsyncIterator[StageResult]:
-    """Yield a result for each stage that was reached, in the order of STAGES; a stage that did not pass is the last."""
-    names = tenant_names(namespace)
+class _Halt(Exception):
+    """A stage did not pass."""
 
-    address = await _accept_cluster(namespace, cluster, world)
-    where = f"{address.host}:{address.port}/{address.database}"
-    yield passed(ConditionType.CLUSTER_ACCEPTED, Reason.ACCEPTED, f"memories live in Postgres at {where}")
-
-    credentials = await world.secrets.credentials(names)
-    yield passed(ConditionType.CREDENTIALS_READY, Reason.PROVISIONED, "API token and database password are kept")
-
-    desired = desired_tenant(names, credentials.postgres_password, namespace.spec.api.replicas)
-    blocked = await _converge_postgres(address, desired, world)
-    yield _schema_result(names, blocked)
-    if blocked:
-        return
-
-    availability = await _run_api(namespace, cluster, world, credentials)
-    endpoints.append(availability.endpoint)
-    yield _api_result(availability)
+    def __init__(self, result: StageResult) -> None:
+        super().__init__(result.message)
+        self.result = result
 
 
-async def _accept_cluster(namespace: MemoryNamespace, cluster: MemoryCluster, world: World) -> PostgresAddress:
-    reference, found = namespace.spec.cluster_ref, cluster.metadata
-    wanted = (reference.namespace or namespace.metadata.namespace, reference.name)
-    if wanted != (found.namespace, found.name):
-        raise Rejected(f"spec.clusterRef names {'/'.join(wanted)}, not {found.namespace}/{found.name}")
-    administrator = await world.secrets.administrator(cluster)
-    server = cluster.spec.postgres.external
-    return PostgresAddress(
-        server.host, server.port, server.database, server.ssl_mode, administrator.user, administrator.password
-    )
+class _Pass:
+    """The stages, in the order in which they gate one another; each leaves its result in the outcome."""
 
+    def __init__(
+        self, namespace: MemoryNamespace, cluster: MemoryCluster | None, world: World, outcome: Outcome
+    ) -> None:
+        self._namespace = namespace
+        self._cluster = cluster
+        self._world = world
+        self._outcome = outcome
+        before = namespace.status
+        # Once it ran, a backend that cannot be asked is no reason to stop repairing the rest.
+        self._ran_before = before is not None and before.endpoint is not None
 
-async def _converge_postgres(address: PostgresAddress, desired: DesiredTenant, world: World) -> Blocked | None:
-    for attempt in range(1, CONFLICT_ATTEMPTS + 1):
+    async def run(self) -> None:
+        backends = await self._open_backends()
+        await self._gate(ConditionType.CLAIMED, self._claim(backends))
+        tenant, workload = await self._credentials(backends)
+        correct = self._note_inputs(tenant, workload)
+        results = await asyncio.gather(
+            *[_guarded(stage, self._converge(stage, backends, tenant, correct)) for stage in BACKEND_STAGES]
+        )
+        self._outcome.results.extend(results)
+        self._check(results[0])  # a broken index or broker keeps nobody from storing; a broken schema does
+        await self._gate(ConditionType.API_AVAILABLE, self._run_api(workload, correct))
+
+    # --- stages -------------------------------------------------------------------------------------------------------
+
+    async def _open_backends(self) -> Backends:
         try:
-            async with world.postgres.session(address, desired) as session:
-                steps = plan(desired, await session.observe(desired))
-                if isinstance(steps, Blocked):
-                    return steps
-                await session.apply(desired, steps)
-                return None
-        except Conflict:
-            if attempt == CONFLICT_ATTEMPTS:
-                raise
-    return None
+            cluster = await self._accepting_cluster()
+            backends = await self._world.backends.open(cluster)
+        except PlatformError as error:
+            raise self._halted(failed(ConditionType.CLUSTER_ACCEPTED, error)) from error
+        name = f"{cluster.metadata.namespace}/{cluster.metadata.name}"
+        self._outcome.results.append(
+            passed(ConditionType.CLUSTER_ACCEPTED, Reason.ACCEPTED, f"MemoryCluster {name} holds the memories")
+        )
+        return backends
+
+    async def _accepting_cluster(self) -> MemoryCluster:
+        reference = self._namespace.spec.cluster_ref
+        if self._cluster is None:
+            place = reference.namespace or self._namespace.metadata.namespace
+            raise Rejected(
+                f"spec.clusterRef names MemoryCluster {place}/{reference.name}, which does not exist; create it",
+                field="spec.clusterRef",
+                reason=Reason.CLUSTER_NOT_FOUND,
+            )
+        await self._world.consent.check(self._namespace, self._cluster)
+        return self._cluster
+
+    async def _claim(self, backends: Backends) -> StageResult:
+        names = self._outcome.names
+        blocked = await backends.claim(names, self._namespace.metadata.uid, dry=self._world.dry)
+        if blocked:
+            return held(ConditionType.CLAIMED, blocked.reason, blocked.message)
+        return passed(ConditionType.CLAIMED, Reason.ACCEPTED, f"the data of {names.qualified} belongs to this object")
+
+    async def _credentials(self, backends: Backends) -> tuple[Tenant, Workload]:
+        try:
+            tenant, workload, made = await self._complete_credentials(backends)
+            if made and not self._world.dry:
+                await self._world.secrets.keep(self._namespace, workload.secret)
+        except PlatformError as error:
+            raise self._halted(failed(ConditionType.CREDENTIALS_READY, error)) from error
+        self._outcome.results.append(
+            passed(ConditionType.CREDENTIALS_READY, Reason.PROVISIONED, f"Secret {tenant.names.credentials} keeps them")
+        )
+        return tenant, workload
+
+    async def _complete_credentials(self, backends: Backends) -> tuple[Tenant, Workload, int]:
+        assert self._cluster is not None
+        made: list[str] = []
+
+        def generate() -> str:
+            made.append(self._world.new_secret())
+            return made[-1]
+
+        stored = await self._world.secrets.stored(self._namespace)
+        tenant = Tenant(
+            namespace=self._namespace,
+            cluster=self._cluster,
+            listen=self._world.workloads.listen(self._outcome.names),
+            credentials=stored.complete(
+                generate, tokens=await self._given_tokens(), redis=self._cluster.spec.redis is not None
+            ),
+            postgres_ca=backends.postgres_ca,
+        )
+        return tenant, build_workload(tenant), len(made)
+
+    async def _given_tokens(self) -> str | None:
+        reference = self._namespace.spec.api.auth.token_secret_ref
+        if reference is None:
+            return None
+        values = await self._world.secrets.read(self._namespace.metadata.namespace, reference.name)
+        source = f"key {reference.key} of Secret {reference.name} (spec.api.auth.tokenSecretRef)"
+        if reference.key not in values:
+            raise Rejected(f"{source} is missing; add it", reason=Reason.SECRET_NOT_FOUND)
+        return "\n".join(split_tokens(values[reference.key], source))
+
+    async def _converge(self, stage: ConditionType, backends: Backends, tenant: Tenant, correct: bool) -> StageResult:
+        share = backends.share(stage, tenant)
+        if share is None:
+            return held(stage, Reason.NOT_CONFIGURED, _ABSENT[stage])
+        steps = await share.converge(correct=correct)
+        if isinstance(steps, Blocked):
+            return held(stage, steps.reason, steps.message)
+        summaries = [step.summary for step in steps]
+        return passed(
+            stage,
+            Reason.PROVISIONED,
+            share.provisioned,
+            applied=summaries if correct else (),
+            withheld=() if correct else summaries,
+        )
+
+    async def _run_api(self, workload: Workload, correct: bool) -> StageResult:
+        target = self._world.workloads
+        steps = await target.plan(self._namespace, workload)
+        if isinstance(steps, Blocked):
+            return held(ConditionType.API_AVAILABLE, steps.reason, steps.message)
+        if correct and steps:
+            await target.apply(self._namespace, steps)
+        self._outcome.availability = await target.availability(self._namespace, workload)
+        summaries = tuple(step.summary for step in steps)
+        return _api_result(
+            self._namespace,
+            self._outcome.availability,
+            applied=summaries if correct else (),
+            withheld=() if correct else summaries,
+        )
+
+    # --- gates --------------------------------------------------------------------------------------------------------
+
+    async def _gate(self, stage: ConditionType, work: Awaitable[StageResult]) -> None:
+        result = await _guarded(stage, work)
+        self._outcome.results.append(result)
+        self._check(result)
+
+    def _check(self, result: StageResult) -> None:
+        unanswered = result.status is ConditionStatus.UNKNOWN or result.reason in _NOT_LET_IN
+        if not result.passed and not (unanswered and self._ran_before):
+            raise _Halt(result)
+
+    def _halted(self, result: StageResult) -> _Halt:
+        self._outcome.results.append(result)
+        return _Halt(result)
+
+    def _note_inputs(self, tenant: Tenant, workload: Workload) -> bool:
+        """Return whether differences are to be corrected: always, unless they are drift that is only to be reported."""
+        self._outcome.tenant = tenant
+        self._outcome.inputs = inputs_digest(tenant, workload)
+        status = self._namespace.status
+        unchanged = status is not None and status.observed_inputs == self._outcome.inputs
+        reported = unchanged and self._namespace.spec.drift_policy == "Report"
+        return not (reported or self._world.dry)
 
 
-async def _run_api(
-    namespace: MemoryNamespace, cluster: MemoryCluster, world: World, credentials: Credentials
-) -> Availability:
-    listen = world.workloads.listen(tenant_names(namespace))
-    workload = build_workload(namespace, cluster, listen, credentials)
-    await world.workloads.apply(workload)
-    return await world.workloads.availability(workload)
+async def _guarded(stage: ConditionType, work: Awaitable[StageResult]) -> StageResult:
+    try:
+        return await work
+    except PlatformError as error:
+        return failed(stage, error)
 
 
-def _schema_result(names: TenantNames, blocked: Blocked | None) -> StageResult:
-    if blocked:
-        return held(ConditionType.SCHEMA_READY, blocked.reason, blocked.message)
-    return passed(ConditionType.SCHEMA_READY, Reason.PROVISIONED, f"schema {names.schema} is up to date")
-
-
-def _api_result(availability: Availability) -> StageResult:
-    counted = f"{availability.ready} of {availability.wanted} ready"
-    if availability.complete:
-        return passed(ConditionType.API_AVAILABLE, Reason.AVAILABLE, f"{counted} at {availability.endpoint}")
-    reason = Reason.BLOCKED if availability.failing else Reason.PROGRESSING
-    detail = f"{counted}; {availability.detail}" if availability.detail else counted
-    return held(ConditionType.API_AVAILABLE, reason, detail)
+def _api_result(
+    namespace: MemoryNamespace, found: Availability, *, applied: tuple[str, ...], withheld: tuple[str, ...]
+) -> StageResult:
+    stage, state = ConditionType.API_AVAILABLE, namespace.spec.state
+    counted = f"{found.ready} of {found.wanted} ready"
+    if state in ("Fenced", "Hibernated"):
+        reason = Reason.FENCED if state == "Fenced" else Reason.HIBERNATED
+        status, message = ConditionStatus.FALSE, f"spec.state is {state}: no process runs; set Active to go on"
+    elif found.complete:
+        reason = Reason.READ_ONLY if state == "ReadOnly" else Reason.AVAILABLE
+        status, message = ConditionStatus.TRUE, f"{counted} at {found.endpoint}"
+    else:
+        reason, status = found.reason, ConditionStatus.FALSE
+        message = f"{counted}; {found.detail}" if found.detail else counted
+    return StageResult(stage, status, reason, message, applied, withheld)

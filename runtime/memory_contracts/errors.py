@@ -5,21 +5,29 @@ Driver exceptions are translated into these once, at the adapter, with ``raise â
 
 from __future__ import annotations
 
+from memory_contracts.reasons import Reason
+
 
 class PlatformError(Exception):
-    """Base of every error that crosses an edge. ``str(error)`` is a sentence for the person who must act."""
+    """Base of every error that crosses an edge. ``str(error)`` is a sentence for the person who must act.
 
-    def __init__(self, detail: str, *, field: str | None = None) -> None:
+    `reason` is set where a condition can say more than the class of the error does.
+    """
+
+    def __init__(self, detail: str, *, field: str | None = None, reason: Reason | None = None) -> None:
         super().__init__(detail)
         self.detail = detail
         self.field = field
+        self.reason = reason
 
 
 class Unavailable(PlatformError):
     """A dependency is down or slow; the same call may succeed later."""
 
-    def __init__(self, detail: str, *, field: str | None = None, retry_after: float = 1.0) -> None:
-        super().__init__(detail, field=field)
+    def __init__(
+        self, detail: str, *, field: str | None = None, reason: Reason | None = None, retry_after: float = 1.0
+    ) -> None:
+        super().__init__(detail, field=field, reason=reason)
         self.retry_after = retry_after
 
 

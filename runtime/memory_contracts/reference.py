@@ -1,15 +1,17 @@
-"""Renders the reference pages of ``docs/`` from the contracts; ``make reference`` writes them, a test compares them."""
+"""Renders ``crds/`` and the reference pages of ``docs/``; ``make reference`` writes them, tests compare them."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
 
-from memory_contracts.conditions import ConditionType, Reason
+from memory_contracts.conditions import ClusterConditionType, ConditionType, Reason
+from memory_contracts.crd import RESOURCES, render_files
 from memory_contracts.events import MemoryEvent
+from memory_contracts.resource_reference import resource_page
 from memory_contracts.settings import ENV_FILE_VARIABLE, FILE_VARIABLES, RuntimeSettings, environment_names
 
-EVENT_SCHEMA = "reference/memory.event.json"
+EVENT_SCHEMA = "docs/reference/memory.event.json"
 BEGIN, END = "<!-- generated: {} -->", "<!-- end -->"
 
 
@@ -28,9 +30,12 @@ def settings_table() -> str:
 
 def conditions_list() -> str:
     """Return the condition types and reasons that docs/conditions.md must explain, as one line each."""
-    kinds = ", ".join(f"`{kind}`" for kind in ConditionType)
-    reasons = ", ".join(f"`{reason}`" for reason in Reason)
-    return f"Types, in the order of the stages: {kinds}.\n\nReasons: {reasons}."
+    lines = {
+        "Of a MemoryNamespace, in the order of the stages": ConditionType,
+        "Of a MemoryCluster": ClusterConditionType,
+        "Reasons": Reason,
+    }
+    return "\n\n".join(f"{title}: {', '.join(f'`{word}`' for word in words)}." for title, words in lines.items())
 
 
 def event_schema() -> str:
@@ -48,11 +53,21 @@ def render(text: str) -> str:
     return text
 
 
-def write(folder: Path) -> None:
-    """Bring the generated files and parts of pages in `folder` up to date."""
-    (folder / EVENT_SCHEMA).parent.mkdir(exist_ok=True)
-    (folder / EVENT_SCHEMA).write_text(event_schema(), "utf-8")
-    for page in sorted(folder.rglob("*.md")):
+def whole_files() -> dict[str, str]:
+    """Return the files that are rendered as a whole, by path from the root of the repository."""
+    return {
+        EVENT_SCHEMA: event_schema(),
+        **{f"docs/reference/{each.kind.lower()}.md": resource_page(each) for each in RESOURCES},
+        **{f"crds/{name}": text for name, text in render_files().items()},
+    }
+
+
+def write(root: Path) -> None:
+    """Bring the generated files and parts of pages below `root` up to date."""
+    for path, text in whole_files().items():
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        (root / path).write_text(text, "utf-8")
+    for page in sorted((root / "docs").rglob("*.md")):
         before = page.read_text("utf-8")
         if (after := render(before)) != before:
             page.write_text(after, "utf-8")
@@ -66,4 +81,4 @@ def _default(value: object) -> str:
 
 
 if __name__ == "__main__":
-    write(Path("docs"))
+    write(Path())

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -26,6 +27,9 @@ LIVENESS_PATH = "/healthz"
 READINESS_PATH = "/readyz"
 METRICS_PATH = "/metrics"
 ENV_FILE_VARIABLE = "SOMA_ENV_FILE"
+# How long a stopping process lets requests finish; who stops it waits at least that long before killing it.
+SHUTDOWN_SECONDS = 8
+MIN_TOKEN_LENGTH = 16
 # Read by the `soma` command, often from the same shell.
 CLIENT_VARIABLE = "SOMA_URL"
 # Secrets that may come as NAME_FILE; the value is the file's text without the final newline.
@@ -69,6 +73,11 @@ class RuntimeSettings(BaseSettings):
         default=None,
         validation_alias=_variable("SOMA_API_READ_TOKEN"),
         description="Bearer tokens that may only read.",
+    )
+    read_only: bool = Field(
+        default=False,
+        validation_alias=_variable("SOMA_READ_ONLY"),
+        description="Recall only: every request that would store or delete is refused, whatever its token may do.",
     )
     postgres_url: SecretStr = Field(
         default=SecretStr("postgresql://127.0.0.1:5432/soma"),
@@ -204,6 +213,20 @@ def environment_names(field: str) -> list[str]:
     alias = RuntimeSettings.model_fields[field].validation_alias
     assert isinstance(alias, AliasChoices)
     return [str(choice) for choice in alias.choices]
+
+
+def split_tokens(text: str, source: str) -> list[str]:
+    """Return the bearer tokens in `text`, separated by white space or commas.
+
+    Raises `Rejected` that names `source` when one of them could not be used, or there is none.
+    """
+    tokens = re.split(r"[\s,]+", text.strip())
+    for token in tokens:
+        if len(token) < MIN_TOKEN_LENGTH:
+            raise Rejected(f"{source}: a token has at least {MIN_TOKEN_LENGTH} characters", field=source)
+        if not token.isascii():  # a header could never carry it
+            raise Rejected(f"{source}: a token holds ASCII characters only", field=source)
+    return tokens
 
 
 def _merged_environment(environ: Mapping[str, str]) -> dict[str, str]:

@@ -13,7 +13,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 import uvicorn
 
 from memory_contracts.errors import Rejected
-from memory_contracts.settings import load_settings, unknown_variables
+from memory_contracts.settings import SHUTDOWN_SECONDS, load_settings, unknown_variables
 from memory_runtime.api.app import build_app
 from memory_runtime.composition import compose
 from memory_runtime.logs import configure_logging
@@ -36,7 +36,12 @@ def main() -> int:
     # A full collection walks every object of a large request (60 ms for 5,000 items); cycles are rare here.
     gc.set_threshold(50_000, 50, 50)
     config = uvicorn.Config(
-        app, host=settings.host, port=settings.port, log_config=None, access_log=False, timeout_graceful_shutdown=8
+        app,
+        host=settings.host,
+        port=settings.port,
+        log_config=None,
+        access_log=False,
+        timeout_graceful_shutdown=SHUTDOWN_SECONDS,
     )
     server = uvicorn.Server(config)
     server.run()

@@ -55,7 +55,7 @@ def compose(settings: RuntimeSettings) -> Application:
 
     async def connect() -> None:
         await database.open()
-        await changes.claim_embedder()
+        await (changes.check_embedder() if settings.read_only else changes.claim_embedder())
 
     return Application(
         settings=settings,
@@ -71,6 +71,7 @@ def compose(settings: RuntimeSettings) -> Application:
             announce=changes.announce,
             listen=changes.listen,
             retention=retention,
+            read_only=settings.read_only,
         ),
         store=Store(settings.namespace, embedder, memories, feed),
         forget=Forget(settings.namespace, memories, feed),

@@ -84,7 +84,7 @@ def up(
     if running and options != state.read_options():
         raise Rejected("it runs already, with another port or database; stop it first: soma down")
     state.prepare()
-    accepted = state.accept(namespace)
+    accepted = _accept(state, namespace)
     state.write_options(options)
     if running:
         _wait(state, accepted, timeout)
@@ -107,7 +107,7 @@ def apply(file: Path | None, state_dir: Path | None, timeout: float) -> None:
     namespace = _namespace(state, file)
     if state.supervisor() is None:
         raise PlatformError(f"nothing runs from {state.path}; start it with: soma up -f {file}")
-    _wait(state, state.accept(namespace), timeout)
+    _wait(state, _accept(state, namespace), timeout)
 
 
 @click.command()
@@ -188,6 +188,15 @@ def _namespace(state: StateDirectory, file: Path | None) -> MemoryNamespace:
     return namespace
 
 
+def _accept(state: StateDirectory, namespace: MemoryNamespace) -> MemoryNamespace:
+    from memory_operator.local.resources import notices  # noqa: PLC0415
+
+    accepted = state.accept(namespace)
+    for sentence in notices(accepted):
+        click.echo(sentence)
+    return accepted
+
+
 def _options(state: StateDirectory, port: int | None, postgres_url: str | None) -> LocalOptions:
     from memory_operator.local.database import parse_admin_url  # noqa: PLC0415
 
@@ -261,8 +270,8 @@ def _fail(failure: Failure) -> NoReturn:
 
 
 def _greet_about(state: StateDirectory, report: Report) -> None:
-    assert report.endpoint and report.token_file
-    _greet(state, report.endpoint, report.token_file)
+    if report.endpoint and report.token_file:  # not while it is Fenced or Hibernated
+        _greet(state, report.endpoint, report.token_file)
 
 
 def _greet(state: StateDirectory, endpoint: str, token_file: str) -> None:
@@ -274,9 +283,11 @@ def _greet(state: StateDirectory, endpoint: str, token_file: str) -> None:
 
 
 def _purge(state: StateDirectory) -> None:
+    from memory_operator.local.farewell import leave_given_database  # noqa: PLC0415
     from memory_operator.local.postgres_server import purge_data  # noqa: PLC0415
 
-    given = state.read_options().postgres_url is not None
+    given = state.read_options().postgres_url
+    told = f"; {leave_given_database(state, given)}" if given else ""
     purge_data(state.postgres)
     state.purge()
-    click.echo(f"deleted {state.path}" + ("; the schema in the given database stays" if given else ""))
+    click.echo(f"deleted {state.path}{told}")

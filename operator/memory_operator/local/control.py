@@ -9,20 +9,28 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from memory_contracts.conditions import Condition, ConditionStatus, ConditionType, Reason
+from memory_contracts.conditions import Condition
 from memory_contracts.errors import Unavailable
+from memory_contracts.reasons import ConditionStatus, ConditionType, Reason
 from memory_operator.local.files import tail
 from memory_operator.local.processes import end_process
-from memory_operator.local.report import Report, changes, observe
+from memory_operator.local.report import Report, changes, is_resting, is_settled, observe
 from memory_operator.local.state import StateDirectory
 from memory_operator.status import first_problem
 
 POLL_SECONDS = 0.1
 # Longer than the API's and the database's orderly stop together.
-STOP_SECONDS = 45.0
+STOP_SECONDS = 60.0
 TAIL_LINES = 10
 # A person has to act; waiting longer changes nothing.
-HOPELESS = (Reason.BLOCKED, Reason.REJECTED)
+HOPELESS = (
+    Reason.REJECTED,
+    Reason.BLOCKED,
+    Reason.CLAIMED_BY_ANOTHER,
+    Reason.FOREIGN_OBJECT,
+    Reason.AUTHENTICATION_FAILED,
+    Reason.TLS_FAILED,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +61,7 @@ def wait_until_ready(
     echo: Callable[[str], object],
     child: subprocess.Popen[bytes] | None = None,
 ) -> Report | Failure:
-    """Wait until this generation is served, telling each condition that turns.
+    """Wait until this generation is served, or rests as it asks for, telling each condition that turns.
 
     Returns a `Failure` when a person has to act, when `child` (the supervisor) has ended, or when the time is over.
     """
@@ -66,7 +74,7 @@ def wait_until_ready(
             for line in changes(told, report.conditions):
                 echo(line)
             told = report.conditions
-            if report.ready:
+            if is_settled(report.conditions) and (report.ready or is_resting(report.conditions)):
                 return report
         if ended or time.monotonic() > deadline or (report.generation == generation and _hopeless(report)):
             return _failure(state, report, ended, seconds)
@@ -106,7 +114,7 @@ def _log_name(problem: Condition | None, state: StateDirectory) -> str:
     match problem:
         case Condition(type=ConditionType.API_AVAILABLE):
             return "api"
-        case Condition(type=ConditionType.CLUSTER_ACCEPTED) if state.log("postgres").is_file():
+        case Condition(type=ConditionType.CLUSTER_ACCEPTED | ConditionType.CLAIMED) if state.log("postgres").is_file():
             return "postgres"
         case _:
             return "supervisor"

@@ -5,54 +5,40 @@ from __future__ import annotations
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Protocol, cast, get_args
-from urllib.parse import parse_qs, unquote, urlsplit
+from typing import Any, Protocol
+from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
+from pydantic import ValidationError
+
+from memory_contracts.api.backends import ExternalPostgres, PostgresBackend, PostgresTls
+from memory_contracts.api.base import ObjectMeta, SecretReference
 from memory_contracts.errors import Rejected
-from memory_contracts.v1alpha1 import (
-    ExternalPostgres,
-    MemoryCluster,
-    MemoryClusterSpec,
-    MemoryNamespace,
-    ObjectMeta,
-    PostgresBackend,
-    SecretReference,
-)
+from memory_contracts.v1alpha1 import MemoryCluster, MemoryClusterSpec, MemoryNamespace
 from memory_operator.local.ports import LOOPBACK
 from memory_operator.local.postgres_place import find_binaries
 from memory_operator.local.postgres_server import ADMIN, DATABASE, PostgresServer
 from memory_operator.local.processes import ProcessRecord
+from memory_operator.local.secrets import ADMIN_SECRET, Administrator
 from memory_operator.local.state import StateDirectory
-from memory_operator.providers.postgres.address import SslMode
-from memory_operator.world import Administrator
 
-ADMIN_SECRET = "postgres-admin"  # noqa: S105 - the name of a secret
 DEFAULT_PORT = 5432
+DEFAULT_TLS_MODE = "prefer"  # libpq's
+EXAMPLE = "write it like postgresql://admin:secret@host:5432/database"
 
 
 @dataclass(frozen=True, slots=True)
 class Database:
-    """A database that answers, as the reconcile wants to know it."""
+    """A database and who may administer it."""
 
-    host: str
-    port: int
-    name: str
-    ssl_mode: SslMode
+    server: ExternalPostgres
     administrator: Administrator
 
     def cluster_for(self, namespace: MemoryNamespace) -> MemoryCluster:
         """Return the MemoryCluster that the namespace refers to, with this database as its Postgres."""
         reference = namespace.spec.cluster_ref
-        external = ExternalPostgres(
-            host=self.host,
-            port=self.port,
-            database=self.name,
-            ssl_mode=self.ssl_mode,
-            admin_secret_ref=SecretReference(name=ADMIN_SECRET),
-        )
         return MemoryCluster(
             metadata=ObjectMeta(name=reference.name, namespace=reference.namespace or namespace.metadata.namespace),
-            spec=MemoryClusterSpec(postgres=PostgresBackend(external=external)),
+            spec=MemoryClusterSpec(postgres=PostgresBackend(external=self.server)),
         )
 
 
@@ -121,7 +107,7 @@ class OwnDatabase:
         )
         self._server = server
         await self._in_thread(server.start)
-        return Database(LOOPBACK, server.port, DATABASE, "disable", Administrator(ADMIN, server.password))
+        return Database(_server(LOOPBACK, server.port, DATABASE, "disable"), Administrator(ADMIN, server.password))
 
     async def close(self) -> None:
         """Stop the server in order."""
@@ -137,20 +123,45 @@ class OwnDatabase:
 def parse_admin_url(url: str) -> Database:
     """Return the database that an address like ``postgresql://admin:secret@host:5432/soma?sslmode=require`` names.
 
-    Raises `Rejected` with what is missing.
+    Raises `Rejected` with what is missing, or what would not be honoured.
     """
-    example = "write it like postgresql://admin:secret@host:5432/database"
     try:
         parts = urlsplit(url)
         port = parts.port or DEFAULT_PORT
     except ValueError as error:
-        raise Rejected(f"--postgres-url: {error}; {example}") from None
+        raise _refused(f"{error}; {EXAMPLE}") from None
     if parts.scheme not in ("postgresql", "postgres") or not parts.hostname:
-        raise Rejected(f"--postgres-url: is no address of a Postgres; {example}")
-    if not parts.username or not parts.path.strip("/"):
-        raise Rejected(f"--postgres-url: needs a user and a database; {example}")
-    ssl_mode = parse_qs(parts.query).get("sslmode", ["prefer"])[-1]
-    if ssl_mode not in get_args(SslMode):
-        raise Rejected(f"--postgres-url: sslmode={ssl_mode} is unknown; one of {', '.join(get_args(SslMode))}")
-    administrator = Administrator(unquote(parts.username), unquote(parts.password or ""))
-    return Database(parts.hostname, port, unquote(parts.path.strip("/")), cast("SslMode", ssl_mode), administrator)
+        raise _refused(f"is no address of a Postgres; {EXAMPLE}")
+    if not parts.username or not parts.password or not parts.path.strip("/"):
+        raise _refused(f"needs a user, a password and a database; {EXAMPLE}")
+    administrator = Administrator(unquote(parts.username), unquote(parts.password))
+    database = unquote(parts.path.strip("/"))
+    return Database(_server(parts.hostname, port, database, _tls_mode(parts)), administrator)
+
+
+def _tls_mode(parts: SplitResult) -> str:
+    parameters = dict(parse_qsl(parts.query, keep_blank_values=True))
+    mode = parameters.pop("sslmode", DEFAULT_TLS_MODE)
+    for name in parameters:
+        hint = "; SSL_CERT_FILE names further authorities to trust" if name == "sslrootcert" else ""
+        raise _refused(f"parameter {name} is not read, only sslmode is; remove it{hint}")
+    return mode
+
+
+def _server(host: str, port: int, database: str, tls_mode: Any) -> ExternalPostgres:
+    try:
+        return ExternalPostgres(
+            host=host,
+            port=port,
+            database=database,
+            tls=PostgresTls(mode=tls_mode),
+            admin_secret_ref=SecretReference(name=ADMIN_SECRET),
+        )
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        field = "sslmode" if first["loc"] == ("mode",) else first["loc"][-1]
+        raise _refused(f"{field}: {first['msg'].replace('Input should', 'must')}, not {first['input']!r}") from None
+
+
+def _refused(why: str) -> Rejected:
+    return Rejected(f"--postgres-url: {why}")

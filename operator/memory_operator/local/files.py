@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 
@@ -25,6 +26,15 @@ def write_atomically(path: Path, text: str, mode: int = 0o644, *, sync: bool = T
         if sync:
             os.fsync(file.fileno())
     partial.replace(path)
+
+
+def write_once(path: Path, text: str) -> None:
+    """Write `path` unless it is there; of several that do so at once, one wins, and what it wrote stays."""
+    partial = path.with_name(f"{path.name}.once.{os.getpid()}{PARTIAL}")
+    write_atomically(partial, text)
+    with contextlib.suppress(FileExistsError):
+        os.link(partial, path)
+    partial.unlink()
 
 
 def write_private(path: Path, text: str) -> None:

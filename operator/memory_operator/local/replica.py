@@ -22,24 +22,25 @@ from memory_operator.local.processes import ProcessRecord, observe_process, teth
 HEALTHY_SECONDS = 10.0
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.2, 30.0
 PROBE_INTERVAL_SECONDS, FIRST_PROBE_INTERVAL_SECONDS = 1.0, 0.1
-STOP_SECONDS = 10.0
 # A process that ended this often without becoming ready will not be helped by another start.
 HOPELESS_FAILURES = 3
 LAST_LINES = 100
-INHERITED = ("PATH", "HOME", "LANG", "TMPDIR", "PYTHONPATH")
+# The last two say where OpenSSL finds the authorities that this machine trusts.
+INHERITED = ("PATH", "HOME", "LANG", "TMPDIR", "PYTHONPATH", "SSL_CERT_FILE", "SSL_CERT_DIR")
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class ReplicaSpec:
-    """What one process is started with."""
+    """What one process is started with, and how long it is given to stop."""
 
     name: str
     command: tuple[str, ...]
     environment: Mapping[str, str] = field(repr=False)
     port: int
     readiness_path: str
+    stop_seconds: float
 
     @property
     def endpoint(self) -> str:
@@ -84,23 +85,31 @@ class Replica:
         self.ready = False
         self.failures = 0
         self.problem = ""
+        self.launching = False
         self._log = log
         self._directory = directory
         self._changed = changed
         self._ready_since: float | None = None
         self._task: asyncio.Task[None] | None = None
+        self._stopping = False
+
+    @property
+    def holds_port(self) -> bool:
+        """Whether its own process has the port, or is just about to take it."""
+        return self.launching or (self.record is not None and self.record.alive)
 
     def start(self) -> None:
         """Begin to run; returns at once."""
         self._task = asyncio.create_task(self._run(), name=f"replica {self.spec.name}")
 
     async def stop(self) -> None:
-        """End the process, gently first; returns when it is gone."""
-        if self._task:
+        """End the process, gently first, and for good; returns when it is gone."""
+        if self._task is None:
+            return
+        if not self._stopping:  # a second cancellation would interrupt the first one's waiting for the process
+            self._stopping = True
             self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
-            self._task = None
+        await asyncio.wait([self._task])
 
     async def _run(self) -> None:
         while True:
@@ -124,25 +133,29 @@ class Replica:
         finally:
             probing.cancel()
             self.ready = False
-            await _end(process)
+            await _end(process, self.spec.stop_seconds)
             self.record = None
 
     async def _launch(self) -> Process:
         inherited = {name: os.environ[name] for name in INHERITED if name in os.environ}
         # The folder of the state must not be searched for modules.
         environment = inherited | {"PYTHONSAFEPATH": "1"} | dict(self.spec.environment)
-        with self._log.open("ab") as log:
-            process = await asyncio.create_subprocess_exec(
-                *tethered(self.spec.command, signal.SIGTERM),
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                env=environment,
-                cwd=self._directory,
-                start_new_session=True,
-            )
+        self.launching = True
+        try:
+            with self._log.open("ab") as log:
+                process = await asyncio.create_subprocess_exec(
+                    *tethered(self.spec.command, signal.SIGTERM),
+                    stdin=asyncio.subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=log,
+                    env=environment,
+                    cwd=self._directory,
+                    start_new_session=True,
+                )
+            self.record = observe_process(self.spec.name, process.pid)
+        finally:
+            self.launching = False
         self._ready_since = None
-        self.record = observe_process(self.spec.name, process.pid)
         logger.info(
             "process started", extra={"event": "process.started", "replica": self.spec.name, "pid": process.pid}
         )
@@ -177,13 +190,13 @@ def _how(code: int) -> str:
     return f"ended with exit code {code}" if code >= 0 else f"was ended by {signal.Signals(-code).name}"
 
 
-async def _end(process: Process) -> None:
+async def _end(process: Process, seconds: float) -> None:
     """End the process if it still runs, then whatever it left behind in its process group."""
     if process.returncode is None:
         with contextlib.suppress(ProcessLookupError):
             process.terminate()
         try:
-            async with asyncio.timeout(STOP_SECONDS):
+            async with asyncio.timeout(seconds):
                 await process.wait()
         except TimeoutError:
             logger.warning("process does not stop, killing it", extra={"event": "process.killed", "pid": process.pid})

@@ -7,12 +7,16 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from memory_contracts.conditions import Condition, ConditionStatus, ConditionType, Reason
+from memory_contracts.api.base import ObjectMeta
+from memory_contracts.conditions import Condition
+from memory_contracts.reasons import ConditionStatus, ConditionType, Reason
 from memory_contracts.settings import READINESS_PATH
-from memory_contracts.v1alpha1 import ObjectMeta
 from memory_operator.local.probe import answers
 from memory_operator.local.state import ProcessStatus, StateDirectory
 from memory_operator.status import is_ready
+
+# No process is to run, so nothing answers, and that is right.
+RESTING = (Reason.FENCED, Reason.HIBERNATED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,22 +68,50 @@ def observe(state: StateDirectory) -> Report:
     return replace(
         report,
         ready=complete and is_ready(said.namespace.conditions),
-        endpoint=said.namespace.endpoint,
+        endpoint=None if is_resting(said.namespace.conditions) else said.namespace.endpoint,
         generation=said.namespace.observed_generation,
         processes=processes,
         conditions=tuple(said.namespace.conditions),
     )
 
 
+def is_resting(conditions: Sequence[Condition]) -> bool:
+    """Return whether no process is to run."""
+    return any(each.type is ConditionType.API_AVAILABLE and each.reason in RESTING for each in conditions)
+
+
+def is_settled(conditions: Sequence[Condition]) -> bool:
+    """Return whether all is as asked for: it serves, every process with the present settings, or it rests."""
+    synced = next((each for each in conditions if each.type is ConditionType.SYNCED), None)
+    # What drifted and is only reported is not waited for.
+    in_place = synced and (synced.status is ConditionStatus.TRUE or synced.reason is Reason.DRIFT_DETECTED)
+    return bool(in_place) and (is_ready(conditions) or is_resting(conditions))
+
+
 def changes(before: Sequence[Condition], after: Sequence[Condition]) -> Iterator[str]:
-    """Yield a line for each condition that says something new; waiting is nothing new."""
-    known = {each.type: (each.status, each.message) for each in before}
+    """Yield a line for each condition that says something new."""
+    known = {each.type: each for each in before}
     for each in after:
-        summary = each.type is ConditionType.READY and each.status is not ConditionStatus.TRUE
-        if summary or each.reason is Reason.WAITING_FOR_EARLIER_STAGE:
-            continue
-        if known.get(each.type) != (each.status, each.message):
-            yield f"{each.type:<17} {each.status:<7} {each.message}"
+        former = known.get(each.type)
+        same = former is not None and (former.status, former.message) == (each.status, each.message)
+        if not same and _is_news(each, former):
+            yield _line(each)
+
+
+def _is_news(condition: Condition, former: Condition | None) -> bool:
+    """Waiting is nothing new, nor is a backend that nobody asked for; Ready and Synced count when they turn."""
+    match condition.type:
+        case ConditionType.READY:
+            return condition.status is ConditionStatus.TRUE
+        case ConditionType.SYNCED if condition.status is ConditionStatus.TRUE:
+            return former is not None and former.status is ConditionStatus.FALSE
+        case _:
+            return condition.reason not in (Reason.WAITING_FOR_EARLIER_STAGE, Reason.NOT_CONFIGURED)
+
+
+def _line(condition: Condition) -> str:
+    status = "off" if condition.reason is Reason.NOT_CONFIGURED else condition.status
+    return f"{condition.type:<17} {status:<7} {condition.message}"
 
 
 def table(report: Report) -> Iterator[str]:
@@ -90,7 +122,7 @@ def table(report: Report) -> Iterator[str]:
     yield f"endpoint    {report.endpoint or '-'}"
     yield f"token file  {report.token_file or '-'}"
     for condition in report.conditions:
-        yield f"condition   {condition.type:<17} {condition.status:<7} {condition.message}"
+        yield f"condition   {_line(condition)}"
     for each in report.processes:
         state = "ready" if each.ready else "not ready"
         yield f"process     {each.name:<17} {state:<9} pid {each.pid}  {each.endpoint or ''}".rstrip()

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import yaml
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from memory_contracts.api.scalars import DNS_LABEL, FORMS
 from memory_contracts.errors import Rejected
 from memory_contracts.v1alpha1 import API_VERSION, MemoryNamespace
+from memory_operator.keys import CLUSTER_KIND, NAMESPACE_KIND
 
-NAMESPACE_KIND, CLUSTER_KIND = "MemoryNamespace", "MemoryCluster"
+# Parts of a path that pydantic adds: the branch of a union, and that a key is meant.
+NO_FIELDS = ("constrained-int", "constrained-str", "[key]")
 
 
 def load_namespace(path: Path) -> MemoryNamespace:
@@ -42,9 +45,26 @@ def parse_namespace(text: str, origin: str) -> MemoryNamespace:
             "so give each a file and a --state-dir of its own"
         )
     try:
-        return MemoryNamespace.model_validate(namespaces[0])
+        namespace = MemoryNamespace.model_validate(namespaces[0])
     except ValidationError as error:
-        raise Rejected(f"{origin}: {_sentence(error.errors(include_url=False)[0])}") from None
+        raise Rejected(f"{origin}: {_sentence(_telling(error.errors(include_url=False)))}") from None
+    _refuse_secrets(namespace, origin)
+    return namespace
+
+
+def notices(namespace: MemoryNamespace) -> Iterator[str]:
+    """Yield a sentence for each part of the specification that one machine reads in a way of its own."""
+    if autoscaling := namespace.spec.api.autoscaling:
+        count = autoscaling.min_replicas
+        yield f"spec.api.autoscaling: nothing scales on one machine; processes that run: {count} (minReplicas)"
+
+
+def _refuse_secrets(namespace: MemoryNamespace, origin: str) -> None:
+    if namespace.spec.api.auth.token_secret_ref:
+        raise Rejected(
+            f"{origin}: spec.api.auth.tokenSecretRef: there are no Secrets on one machine; remove it, and put your "
+            f"own tokens into the file secrets/{namespace.metadata.name}/token of the state directory, one a line"
+        )
 
 
 def _read(path: Path) -> str:
@@ -89,8 +109,15 @@ class _StrictLoader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
+def _telling(errors: Sequence[ErrorDetails]) -> ErrorDetails:
+    """Return the error to tell: the first, or of the branches of a union the last, which is the text."""
+    place = errors[0]["loc"][:-1] if errors[0]["loc"][-1:] == ("constrained-int",) else None
+    return [each for each in errors if place is None or each["loc"][:-1] == place][-1 if place else 0]
+
+
 def _sentence(error: ErrorDetails) -> str:
-    path, value = ".".join(str(part) for part in error["loc"]), f"not {error['input']!r}"
+    path = ".".join(str(part) for part in error["loc"] if part not in NO_FIELDS)
+    value = f"not {error['input']!r}"
     match error["type"]:
         case "extra_forbidden":
             close = difflib.get_close_matches(str(error["loc"][-1]), sorted(_field_names(MemoryNamespace)), n=1)
@@ -102,16 +129,24 @@ def _sentence(error: ErrorDetails) -> str:
         case "string_type":
             text = f"must be text, {value}; put it in quotes"
         case "string_pattern_mismatch":
-            text = f"must be lower-case letters, digits and '-', as in my-memory, {value}"
+            text = f"{_form(error['ctx']['pattern'])}, {value}"
         case "model_type":
             text = f"must be a mapping, {value}"
         case _:
-            text = f"{error['msg'].replace('Input should', 'must')}, {value}"
+            text = f"{error['msg'].replace('Input should', 'must').replace('String should', 'must')}, {value}"
     return f"{path}: {text}"
+
+
+def _form(pattern: str) -> str:
+    if pattern == DNS_LABEL:
+        return "must be lower-case letters, digits and '-', as in my-memory"
+    name, example = FORMS.get(pattern, ("", ""))
+    return f"must be a {name}, as in {example}" if name else f"must match {pattern}"
 
 
 def _field_names(model: type[BaseModel]) -> Iterator[str]:
     for name, field in model.model_fields.items():
         yield field.alias or name
-        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            yield from _field_names(field.annotation)
+        for kind in (field.annotation, *get_args(field.annotation)):
+            if isinstance(kind, type) and issubclass(kind, BaseModel):
+                yield from _field_names(kind)

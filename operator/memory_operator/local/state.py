@@ -7,6 +7,7 @@ import fcntl
 import os
 import shutil
 import time
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from memory_contracts.errors import Conflict, Rejected
 from memory_contracts.local import ENDPOINT_FILE, STATE_DIRECTORY
 from memory_contracts.settings import API_PORT
 from memory_contracts.v1alpha1 import MemoryNamespace, MemoryNamespaceStatus
-from memory_operator.local.files import PARTIAL, write_atomically, write_private
+from memory_operator.local.files import PARTIAL, write_atomically, write_once, write_private
 from memory_operator.local.processes import ProcessRecord, observe_process
 from memory_operator.local.resources import parse_namespace
 
@@ -72,6 +73,7 @@ class StateDirectory:
         self.desired_file = self.path / "desired.yaml"
         self._status_file = self.path / "status.json"
         self._options_file = self.path / "options.json"
+        self._identity_file = self.path / "identity"
         self._lock_file = self.path / "supervisor.lock"
         self._ignore_file = self.path / ".gitignore"
 
@@ -80,6 +82,12 @@ class StateDirectory:
         self.logs.mkdir(parents=True, exist_ok=True)
         if not self._ignore_file.exists():
             write_atomically(self._ignore_file, "*\n")
+
+    def uid(self) -> str:
+        """Return what tells this object from one of the same name on another machine; made when first asked for."""
+        if not self._identity_file.is_file():
+            write_once(self._identity_file, f"{uuid.uuid4()}\n")
+        return self._identity_file.read_text(encoding="ascii").strip()
 
     def token_file(self, name: str) -> Path:
         """Return the file that holds the API token of the namespace called `name`."""
@@ -92,14 +100,14 @@ class StateDirectory:
     def accept(self, namespace: MemoryNamespace) -> MemoryNamespace:
         """Store what should run from now on, with a new generation when its spec differs from the one before.
 
-        Raises `Rejected` when the directory holds another object's memories.
+        Raises `Rejected` when the directory holds another object's memories, or for a change that is never possible.
         """
         before = self.desired()
         if before:
-            _check_same_object(before, namespace, self.path)
+            _check_change(before, namespace, self.path)
         changed = before is None or before.spec != namespace.spec
         generation = (before.metadata.generation if before else 0) + changed
-        metadata = namespace.metadata.model_copy(update={"generation": generation})
+        metadata = namespace.metadata.model_copy(update={"generation": generation, "uid": self.uid()})
         accepted = namespace.model_copy(update={"metadata": metadata, "status": None})
         if changed:
             body = accepted.model_dump(mode="json", by_alias=True, exclude_none=True)
@@ -110,7 +118,8 @@ class StateDirectory:
         """Return what should run, or None when nothing was ever accepted."""
         if not self.desired_file.is_file():
             return None
-        return parse_namespace(self.desired_file.read_text(encoding="utf-8"), str(self.desired_file))
+        found = parse_namespace(self.desired_file.read_text(encoding="utf-8"), str(self.desired_file))
+        return found.model_copy(update={"metadata": found.metadata.model_copy(update={"uid": self.uid()})})
 
     def write_status(self, status: LocalStatus) -> None:
         """Publish what is known now."""
@@ -180,7 +189,14 @@ class StateDirectory:
         """Delete what this class and the supervisor made, then the directory if nothing else is in it."""
         for folder in (self.logs, self.postgres, self.secrets):
             shutil.rmtree(folder, ignore_errors=True)
-        ours = (self.desired_file, self._status_file, self._options_file, self._lock_file, self._ignore_file)
+        ours = (
+            self.desired_file,
+            self._status_file,
+            self._options_file,
+            self._identity_file,
+            self._lock_file,
+            self._ignore_file,
+        )
         for file in (*ours, self.path / ENDPOINT_FILE, *self.path.glob(f"*{PARTIAL}")):
             file.unlink(missing_ok=True)
         with contextlib.suppress(OSError):
@@ -195,15 +211,15 @@ def find_state(start: Path) -> Path:
     return start / STATE_DIRECTORY
 
 
-def _check_same_object(before: MemoryNamespace, after: MemoryNamespace, path: Path) -> None:
+def _check_change(before: MemoryNamespace, after: MemoryNamespace, path: Path) -> None:
     old, new = before.metadata, after.metadata
     if (old.namespace, old.name) != (new.namespace, new.name):
         raise Rejected(
             f"{path} holds the memories of {old.namespace}/{old.name}, the file is about {new.namespace}/{new.name}; "
             "give another --state-dir, or delete the old memories with soma down --purge"
         )
-    if before.spec.cluster_ref != after.spec.cluster_ref:
-        raise Rejected("spec.clusterRef: cannot change, for memories do not move between clusters; restore it")
+    for sentence in after.spec.refused_changes(before.spec):
+        raise Rejected(f"spec.{sentence}; to begin anew: soma down --purge, or another --state-dir")
 
 
 def _take(descriptor: int, path: Path) -> None:

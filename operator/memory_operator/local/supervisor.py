@@ -8,22 +8,22 @@ import logging
 import os
 import signal
 from collections.abc import Callable
-from datetime import UTC, datetime
 
-from memory_contracts.conditions import ConditionType
 from memory_contracts.errors import PlatformError, Unavailable
 from memory_contracts.local import LocalEndpoint, write_endpoint
+from memory_contracts.reasons import ConditionType
 from memory_contracts.v1alpha1 import MemoryNamespace, MemoryNamespaceStatus
 from memory_operator.local.database import DatabaseHost, GivenDatabase, OwnDatabase
 from memory_operator.local.logs import log_to, stop_logging
 from memory_operator.local.process_target import ProcessTarget
 from memory_operator.local.processes import ProcessRecord, end_process
+from memory_operator.local.report import is_resting, is_settled
 from memory_operator.local.secrets import LocalSecretStore
 from memory_operator.local.state import LocalOptions, LocalStatus, ProcessStatus, StateDirectory
-from memory_operator.providers.postgres.client import PostgresClient
+from memory_operator.local.world import now, open_world
 from memory_operator.reconcile import reconcile
-from memory_operator.specs.environment import tenant_names
-from memory_operator.status import build_conditions, failed, is_ready
+from memory_operator.specs.tenant import tenant_names
+from memory_operator.status import build_conditions, failed
 from memory_operator.world import World
 
 POLL_SECONDS = 0.3
@@ -47,6 +47,7 @@ class Supervisor:
             GivenDatabase(options.postgres_url) if options.postgres_url else OwnDatabase(state)
         )
         self._target = ProcessTarget(state.logs, state.path, options.port, self._changed)
+        self._secrets = LocalSecretStore(state)
         self._wake = asyncio.Event()
         self._stopping = asyncio.Event()
         self._status = MemoryNamespaceStatus()
@@ -102,55 +103,53 @@ class Supervisor:
         return 0
 
     async def _reconcile_for_ever(self) -> None:
-        while True:
-            self._wake.clear()
-            await self._reconcile_once()
-            pause = RESYNC_SECONDS if is_ready(self._status.conditions) else RETRY_SECONDS
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(pause):
-                    await self._wake.wait()
+        async with open_world(self._secrets, self._target) as world:
+            while True:
+                self._wake.clear()
+                await self._reconcile_once(world)
+                pause = RESYNC_SECONDS if is_settled(self._status.conditions) else RETRY_SECONDS
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(pause):
+                        await self._wake.wait()
 
-    async def _reconcile_once(self) -> None:
+    async def _reconcile_once(self, world: World) -> None:
         try:
             desired = self._state.desired()
             if desired is None:
                 return
             namespace = desired.model_copy(update={"status": self._status})
-            self._status = await self._new_status(namespace)
-            if self._status.endpoint:
-                self._announce(namespace, self._status.endpoint)
+            self._status = await self._new_status(namespace, world)
+            self._announce(namespace)
         except Exception as error:
             # The loop is the last resort: whatever is wrong now must be seen, and may be gone at the next pass.
             logger.exception("the reconcile failed", extra={"event": "supervisor.failed"})
             self._status = self._failure(self._status.observed_generation, Unavailable(f"internal error: {error!r}"))
         self._publish()
 
-    async def _new_status(self, namespace: MemoryNamespace) -> MemoryNamespaceStatus:
+    async def _new_status(self, namespace: MemoryNamespace, world: World) -> MemoryNamespaceStatus:
         try:
             database = await self._database.ensure()
         except PlatformError as error:
             logger.warning(error.detail, extra={"event": "database.failed"})
             return self._failure(namespace.metadata.generation, error)
-        world = World(
-            secrets=LocalSecretStore(self._state, database.administrator),
-            postgres=PostgresClient(),
-            workloads=self._target,
-            now=_now,
-        )
+        self._secrets.administrator = database.administrator
         return await reconcile(namespace, database.cluster_for(namespace), world)
 
     def _failure(self, generation: int, error: PlatformError) -> MemoryNamespaceStatus:
         """Return the status of a pass that could not begin."""
         results = [failed(ConditionType.CLUSTER_ACCEPTED, error)]
-        conditions = build_conditions(results, self._status.conditions, generation, _now())
+        conditions = build_conditions(results, self._status.conditions, generation, now())
         return self._status.model_copy(update={"observed_generation": generation, "conditions": conditions})
 
-    def _announce(self, namespace: MemoryNamespace, endpoint: str) -> None:
-        names = tenant_names(namespace)
-        token_file = self._state.token_file(names.name)
-        write_endpoint(
-            self._state.path, LocalEndpoint(endpoint=endpoint, token_file=token_file, namespace=names.qualified)
-        )
+    def _announce(self, namespace: MemoryNamespace) -> None:
+        """Say where other commands find the API; nowhere while none is to run."""
+        endpoint, names = self._status.endpoint, tenant_names(namespace)
+        if is_resting(self._status.conditions):
+            self._state.forget_endpoint()
+        elif endpoint:
+            token_file = self._state.token_file(names.name)
+            found = LocalEndpoint(endpoint=endpoint, token_file=token_file, namespace=names.qualified)
+            write_endpoint(self._state.path, found)
 
     def _publish(self) -> None:
         status = LocalStatus(supervisor=os.getpid(), namespace=self._status, processes=self._processes())
@@ -190,7 +189,3 @@ def end_leftovers(state: StateDirectory) -> None:
 
 def _process(record: ProcessRecord, ready: bool, endpoint: str | None = None) -> ProcessStatus:
     return ProcessStatus(name=record.name, pid=record.pid, started=record.started, ready=ready, endpoint=endpoint)
-
-
-def _now() -> datetime:
-    return datetime.now(UTC).replace(microsecond=0)

@@ -1,68 +1,51 @@
-"""The Deployment of the API."""
+"""The Deployment of the API: how many pods, and how they are replaced without a failed request."""
 
 from __future__ import annotations
 
-from memory_contracts.settings import LIVENESS_PATH, READINESS_PATH
-from memory_contracts.v1alpha1 import API_GROUP, MemoryCluster, MemoryNamespace
-from memory_operator.specs.environment import Listen, tenant_names
-from memory_operator.specs.labels import API_COMPONENT, Manifest, build_metadata, labels, selector_labels
+from typing import Final
 
-CONFIG_HASH = f"{API_GROUP}/config-hash"
-COMMAND = ["python", "-m", "memory_runtime"]
-# One thread a process for BLAS: replicas, not threads, use the cores. Unbuffered, so that last words reach the log.
-PROCESS_ENVIRONMENT = {"OPENBLAS_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
-# Loading a large namespace into memory takes minutes; the start-up probe waits that long, the others need not.
-STARTUP_SECONDS = 600
+from memory_contracts.v1alpha1 import MemoryNamespace
+from memory_operator.specs.container import STARTUP_SECONDS
+from memory_operator.specs.environment import Environment
+from memory_operator.specs.labels import API_COMPONENT, Manifest, build_metadata, selector_labels
+from memory_operator.specs.pod import build_pod_template
+from memory_operator.specs.tenant import Tenant
+
+# A pod must stay ready this long before the next one is replaced.
+MIN_READY_SECONDS: Final = 3
+STOPPED_STATES: Final = frozenset({"Fenced", "Hibernated"})
 
 
-def build_deployment(namespace: MemoryNamespace, cluster: MemoryCluster, listen: Listen, config_hash: str) -> Manifest:
-    """Return the Deployment; `config_hash` replaces the pods when their ConfigMap or Secret has changed."""
-    names = tenant_names(namespace)
+def build_deployment(tenant: Tenant, environment: Environment) -> Manifest:
+    """Return the Deployment; the environment's hash in it replaces the pods when what they read has changed."""
+    names = tenant.names
+    replicas = wanted_replicas(tenant.namespace)
     return {
         "apiVersion": "apps/v1",
         "kind": "Deployment",
-        "metadata": build_metadata(names, names.api, API_COMPONENT),
-        "spec": {
-            "replicas": namespace.spec.api.replicas,
+        "metadata": build_metadata(tenant.namespace, names.api, API_COMPONENT),
+        "spec": ({} if replicas is None else {"replicas": replicas})
+        | {
             "selector": {"matchLabels": selector_labels(names, API_COMPONENT)},
-            "template": {
-                "metadata": {
-                    "labels": labels(names, API_COMPONENT),
-                    "annotations": {CONFIG_HASH: config_hash},
-                },
-                "spec": {
-                    "automountServiceAccountToken": False,
-                    "securityContext": {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}},
-                    "containers": [_build_container(namespace, cluster, listen)],
-                    "volumes": [{"name": "tmp", "emptyDir": {}}],
-                },
-            },
+            # A new pod has to answer before an old one goes.
+            "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 0, "maxSurge": 1}},
+            "minReadySeconds": MIN_READY_SECONDS,
+            # Later than the start-up probe gives up, or a large namespace would be called stuck while it loads.
+            "progressDeadlineSeconds": STARTUP_SECONDS + 60,
+            "revisionHistoryLimit": 3,
+            "template": build_pod_template(tenant, environment),
         },
     }
 
 
-def _build_container(namespace: MemoryNamespace, cluster: MemoryCluster, listen: Listen) -> Manifest:
-    names = tenant_names(namespace)
-    ready = {"httpGet": {"path": READINESS_PATH, "port": "http"}}
-    return {
-        "name": API_COMPONENT,
-        "image": cluster.spec.defaults.image,
-        "command": list(COMMAND),
-        "envFrom": [{"configMapRef": {"name": names.api}}, {"secretRef": {"name": names.credentials}}],
-        "env": [{"name": name, "value": value} for name, value in PROCESS_ENVIRONMENT.items()],
-        "ports": [{"name": "http", "containerPort": listen.port, "protocol": "TCP"}],
-        "startupProbe": ready | {"periodSeconds": 2, "failureThreshold": STARTUP_SECONDS // 2},
-        "readinessProbe": ready | {"periodSeconds": 2, "timeoutSeconds": 2, "failureThreshold": 2},
-        "livenessProbe": {
-            "httpGet": {"path": LIVENESS_PATH, "port": "http"},
-            "periodSeconds": 10,
-            "timeoutSeconds": 5,
-            "failureThreshold": 3,
-        },
-        "securityContext": {
-            "allowPrivilegeEscalation": False,
-            "readOnlyRootFilesystem": True,
-            "capabilities": {"drop": ["ALL"]},
-        },
-        "volumeMounts": [{"name": "tmp", "mountPath": "/tmp"}],  # noqa: S108 - an emptyDir of the pod's own
-    }
+def wanted_replicas(namespace: MemoryNamespace) -> int | None:
+    """Return how many pods there are to be; None leaves the number to the HorizontalPodAutoscaler."""
+    if namespace.spec.state in STOPPED_STATES:
+        return 0
+    return None if namespace.spec.api.autoscaling else namespace.spec.api.replicas
+
+
+def most_replicas(namespace: MemoryNamespace) -> int:
+    """Return how many pods there can be when all is well: what the backends must have room for, in any state."""
+    api = namespace.spec.api
+    return api.autoscaling.max_replicas if api.autoscaling else api.replicas

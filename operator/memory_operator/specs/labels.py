@@ -4,12 +4,21 @@ from __future__ import annotations
 
 from typing import Any, TypeAlias
 
+from memory_contracts.api.base import API_GROUP
 from memory_contracts.naming import TenantNames
+from memory_contracts.v1alpha1 import MemoryNamespace
+from memory_operator.specs.tenant import tenant_names
 
 Manifest: TypeAlias = dict[str, Any]
 
+MANAGED_BY = "app.kubernetes.io/managed-by"
 MANAGER = "memory-operator"
 API_COMPONENT = "api"
+# Leads from a child to its MemoryNamespace, also where an owner reference cannot be selected by.
+NAMESPACE_LABEL = f"{API_GROUP}/namespace"
+# The operator watches only Secrets that have this label, whatever its value: those of others stay out of its memory.
+WATCH_LABEL = f"{API_GROUP}/watch"
+WATCH_OWNED = "owned"
 
 
 def selector_labels(names: TenantNames, component: str) -> dict[str, str]:
@@ -22,10 +31,33 @@ def selector_labels(names: TenantNames, component: str) -> dict[str, str]:
 
 
 def labels(names: TenantNames, component: str) -> dict[str, str]:
-    """Return the labels of an object that the operator made."""
-    return selector_labels(names, component) | {"app.kubernetes.io/managed-by": MANAGER}
+    """Return the labels of an object that the operator made.
+
+    The version is not among them: it would replace every tenant's pods whenever the operator is upgraded.
+    """
+    return selector_labels(names, component) | {
+        "app.kubernetes.io/part-of": "somafractal-memory",
+        MANAGED_BY: MANAGER,
+        NAMESPACE_LABEL: names.name,
+    }
 
 
-def build_metadata(names: TenantNames, name: str, component: str) -> Manifest:
-    """Return the metadata of the object `name` of this tenant."""
-    return {"name": name, "namespace": names.namespace, "labels": labels(names, component)}
+def build_metadata(namespace: MemoryNamespace, name: str, component: str) -> Manifest:
+    """Return the metadata of the object `name` of this tenant; it goes when the MemoryNamespace goes."""
+    names = tenant_names(namespace)
+    metadata: Manifest = {"name": name, "namespace": names.namespace, "labels": labels(names, component)}
+    if namespace.metadata.uid:
+        metadata["ownerReferences"] = [owner_reference(namespace)]
+    return metadata
+
+
+def owner_reference(namespace: MemoryNamespace) -> Manifest:
+    """Return what makes Kubernetes delete a child with its owner, and refuse a second controller."""
+    return {
+        "apiVersion": namespace.api_version,
+        "kind": namespace.kind,
+        "name": namespace.metadata.name,
+        "uid": namespace.metadata.uid,
+        "controller": True,
+        "blockOwnerDeletion": True,
+    }

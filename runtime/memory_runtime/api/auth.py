@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import re
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -12,10 +11,11 @@ from fastapi import Request
 from pydantic import SecretStr
 
 from memory_contracts.errors import Rejected
-from memory_contracts.settings import RuntimeSettings
+from memory_contracts.settings import RuntimeSettings, split_tokens
 from memory_runtime.api.problems import HttpProblem
+from memory_runtime.composition import Application
 
-MIN_TOKEN_LENGTH = 16
+READ_ONLY = "this namespace is read-only: it recalls, and stores and deletes nothing until its state is Active again"
 
 
 class Scope(StrEnum):
@@ -59,7 +59,7 @@ class Guard:
     scope: Scope
 
     async def __call__(self, request: Request) -> None:
-        """Raise `HttpProblem` 401 for an unknown caller, 403 for one without the scope."""
+        """Raise `HttpProblem` 401 for an unknown caller, 403 for one without the scope, or when nobody may write."""
         kind, _, token = request.headers.get("authorization", "").partition(" ")
         if kind.lower() != "bearer" or not token.strip():
             raise _challenge(401, "send a token: Authorization: Bearer …", "")
@@ -70,6 +70,9 @@ class Guard:
         if self.scope not in granted:
             hint = f', error="insufficient_scope", scope="{self.scope}"'
             raise _challenge(403, f"this token may not {self.scope}", hint)
+        application: Application = request.app.state.application
+        if self.scope is Scope.WRITE and application.settings.read_only:
+            raise HttpProblem(403, READ_ONLY)
         request.state.caller = _digest(token.strip()).hex()
 
 
@@ -84,10 +87,4 @@ def _digest(token: str) -> bytes:
 
 
 def _split(secret: SecretStr | None, variable: str) -> list[str]:
-    tokens = re.split(r"[\s,]+", secret.get_secret_value().strip()) if secret else []
-    for token in tokens:
-        if len(token) < MIN_TOKEN_LENGTH:
-            raise Rejected(f"{variable}: a token has at least {MIN_TOKEN_LENGTH} characters", field=variable)
-        if not token.isascii():  # a header could never carry it
-            raise Rejected(f"{variable}: a token holds ASCII characters only", field=variable)
-    return tokens
+    return split_tokens(secret.get_secret_value(), variable) if secret else []

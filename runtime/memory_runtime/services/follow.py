@@ -29,7 +29,10 @@ Listen = Callable[[Callable[[], None]], Awaitable[None]]
 
 
 class Follower:
-    """The background work of one process. `run` ends only by cancellation or by `Rejected`: a setting that is wrong."""
+    """The background work of one process. `run` ends only by cancellation or by `Rejected`: a setting that is wrong.
+
+    A `read_only` one changes nothing: its role may be forbidden to, and others clean up.
+    """
 
     def __init__(
         self,
@@ -41,6 +44,7 @@ class Follower:
         announce: Connect,
         listen: Listen,
         retention: timedelta,
+        read_only: bool = False,
     ) -> None:
         self._feed = feed
         self._index = index
@@ -49,6 +53,7 @@ class Follower:
         self._announce = announce
         self._listen = listen
         self._retention = retention
+        self._read_only = read_only
         self._woken = asyncio.Event()
         self._written = asyncio.Event()
         self._unsettled = asyncio.Event()
@@ -67,9 +72,8 @@ class Follower:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._forever(self._look))
             tasks.create_task(self._forever(lambda: self._listen(self._woken.set)))
-            tasks.create_task(self._forever(self._tell))
-            tasks.create_task(self._forever(self._settle))
-            tasks.create_task(self._forever(self._expire))
+            for upkeep in () if self._read_only else (self._tell, self._settle, self._expire):
+                tasks.create_task(self._forever(upkeep))
 
     async def _start(self) -> None:
         await self._connect()

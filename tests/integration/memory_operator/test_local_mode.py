@@ -5,17 +5,21 @@ import os
 import signal
 import subprocess
 import sys
+import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import asyncpg
 import psutil
 import pytest
 from soma_command import eventually
 
+from memory_contracts.naming import TenantNames
 from memory_operator.local.ports import any_free_port
 
 MAIN = "import sys; from memory_runtime.cli import main; sys.argv[0] = 'soma'; main()"
@@ -93,15 +97,27 @@ class Folder:
         return [each["payload"]["text"] for each in matches] == [text]
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Iterator[Folder]:
-    path = tmp_path / "my project"
+@contextmanager
+def new_folder(path: Path) -> Iterator[Folder]:
     path.mkdir()
     made = Folder(path, any_free_port())
     made.write()
     yield made
     made.soma("down", "--purge", code=None)
     assert made.running() == []
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Iterator[Folder]:
+    with new_folder(tmp_path / "my project") as made:
+        yield made
+
+
+@pytest.fixture
+def other_folder(tmp_path: Path) -> Iterator[Folder]:
+    """As on another machine."""
+    with new_folder(tmp_path / "another project") as made:
+        yield made
 
 
 def test_the_whole_life_of_a_namespace(folder):
@@ -115,7 +131,13 @@ def test_the_whole_life_of_a_namespace(folder):
     assert ".soma/secrets/research/token" in told
     assert [(each["name"], each["ready"]) for each in found["processes"]] == [("api", True), ("postgres", True)]
     assert found["processes"][0]["endpoint"] == found["endpoint"]
-    assert {each["status"] for each in found["conditions"]} == {"True"}
+    assert {
+        each["type"]: each["status"] for each in found["conditions"] if each["reason"] != "NotConfigured"
+    } == dict.fromkeys(
+        ["ClusterAccepted", "Claimed", "CredentialsReady", "SchemaReady", "APIAvailable", "Synced", "Ready"], "True"
+    )
+    assert "Qdrant" not in told
+    assert "CollectionReady   off" in folder.soma("status").stdout
     assert Path(found["tokenFile"]).stat().st_mode & 0o777 == 0o600
 
     folder.call("/store", {"coord": "1,2", "payload": {"text": "the build is green"}})
@@ -169,18 +191,65 @@ def test_a_changed_file_is_applied_while_it_runs(folder):
     assert [each["name"] for each in folder.status()["processes"]] == ["api", "postgres"]
 
 
-def test_another_embedding_is_refused_with_the_reason_and_can_be_taken_back(folder):
+def test_what_can_never_change_is_refused_and_nothing_happens(folder):
     folder.up()
-    folder.call("/store", {"coord": "1,2", "payload": {"text": "the build is green"}})
+    before = folder.status()
     folder.write("hash.yaml", embedding={"provider": "hash"})
 
-    refused = folder.soma("apply", "-f", "hash.yaml", code=1)
+    refused = folder.soma("apply", "-f", "hash.yaml", code=2)
 
-    assert "Error: APIAvailable" in refused.stderr
-    assert "embedder" in refused.stderr.splitlines()[0]
-    assert "embedder" in folder.status()["conditions"][3]["message"]
+    assert refused.stderr.startswith("Error: spec.embedding cannot change")
+    assert "soma down --purge" in refused.stderr
+    assert folder.status() == before
+
+
+def test_a_hibernated_namespace_rests_until_it_is_active_again(folder):
+    folder.up()
+    folder.call("/store", {"coord": "1,2", "payload": {"text": "the build is green"}})
+    folder.write(state="Hibernated")
+
+    told = folder.soma("apply", "-f", "namespace.yaml").stdout
+
+    assert "spec.state is Hibernated" in told
+    found = folder.status()
+    assert [each["name"] for each in found["processes"]] == ["postgres"]
+    assert found["endpoint"] is None
+    assert "no service is known here" in folder.soma("stats", code=None).stderr
+
+    folder.write()
     folder.soma("apply", "-f", "namespace.yaml")
     assert folder.recalls("the build is green")
+
+
+def test_a_read_only_namespace_recalls_and_stores_nothing(folder):
+    folder.up()
+    folder.call("/store", {"coord": "1,2", "payload": {"text": "the build is green"}})
+    folder.write(state="ReadOnly")
+
+    folder.soma("apply", "-f", "namespace.yaml")
+
+    assert folder.recalls("the build is green")
+    with pytest.raises(urllib.error.HTTPError, match="403"):
+        folder.call("/store", {"coord": "1,2", "payload": {"text": "the build is red"}})
+
+
+def test_a_token_written_into_its_file_counts_from_then_on(folder):
+    folder.up()
+    file = Path(folder.status()["tokenFile"])
+
+    file.write_text("a-token-that-i-like-more\n")
+
+    eventually(lambda: folder.is_ready() and folder.soma("stats", code=None).returncode == 0, what="the new token")
+    assert file.read_text() == "a-token-that-i-like-more\n"
+
+
+def test_what_one_machine_cannot_do_is_refused_or_said(folder):
+    folder.write(api={"auth": {"tokenSecretRef": {"name": "tokens"}}})
+    assert "spec.api.auth.tokenSecretRef: there are no Secrets" in folder.up(code=2).stderr
+
+    folder.write(api={"autoscaling": {"minReplicas": 1, "maxReplicas": 3}})
+    assert "spec.api.autoscaling: nothing scales on one machine" in folder.up().stdout
+    assert [each["name"] for each in folder.status()["processes"]] == ["api", "postgres"]
 
 
 @pytest.mark.parametrize("running", [False, True], ids=["nothing runs", "it runs"])
@@ -230,7 +299,7 @@ def test_in_the_foreground_it_tells_what_turns_and_stops_at_ctrl_c(folder):
                 process.send_signal(signal.SIGINT)
 
     assert process.returncode == 0
-    assert [line.split()[0] for line in lines[:3]] == ["ClusterAccepted", "CredentialsReady", "SchemaReady"]
+    assert [line.split()[0] for line in lines[:3]] == ["ClusterAccepted", "Claimed", "CredentialsReady"]
     assert lines[-1] == "stopped\n"
     assert folder.running() == []
 
@@ -242,7 +311,7 @@ def test_a_given_database_is_used_and_left_running(folder, database):
 
     assert [each["name"] for each in folder.status()["processes"]] == ["api"]
     folder.call("/store", {"coord": "1,2", "payload": {"text": "the build is green"}})
-    other = folder.up("--postgres-url", url + "&a=b", code=2)
+    other = folder.up("--postgres-url", database, code=2)
     assert "soma down" in other.stderr
 
     folder.soma("down")
@@ -252,12 +321,62 @@ def test_a_given_database_is_used_and_left_running(folder, database):
     folder.soma("down")
 
 
+def test_a_tenant_is_served_from_one_place_at_a_time_and_handed_on_by_a_purge(folder, other_folder, database):
+    name = f"research-{uuid4().hex[:8]}"
+    folder.write(metadata_name=name)
+    other_folder.write(metadata_name=name)
+    folder.up("--postgres-url", database)
+    folder.call("/store", {"coord": "1,2", "payload": {"text": "the build is green"}})
+
+    refused = other_folder.up("--postgres-url", database, code=1)
+
+    assert f"Error: Claimed: tenant team-a/{name} is held by" in refused.stderr
+    left = other_folder.soma("down", "--purge").stdout
+    assert f"nothing was changed in the given database: tenant team-a/{name} is held by" in left
+    assert folder.is_ready()
+
+    told = folder.soma("down", "--purge").stdout
+    assert f"schema {TenantNames('team-a', name).schema} in the given database stays, for whoever serves" in told
+    other_folder.up("--postgres-url", database)
+    assert other_folder.recalls("the build is green")
+
+
+async def test_a_purge_drops_the_schema_of_a_given_database_only_when_the_file_says_so(folder, database):
+    folder.write(
+        metadata_name=(name := f"research-{uuid4().hex[:8]}"),
+        deletion={"policy": "Delete", "acknowledgeDataLoss": True, "gracePeriod": "24h"},
+    )
+    folder.up("--postgres-url", database)
+    names = TenantNames("team-a", name)
+
+    told = folder.soma("down", "--purge").stdout
+
+    assert f"schema {names.schema} in the given database is dropped" in told
+    connection = await asyncpg.connect(database)
+    assert await connection.fetch("select from pg_namespace where nspname = $1", names.schema) == []
+    assert await connection.fetch("select from pg_roles where rolname like $1", f"{names.schema}%") == []
+    assert await connection.fetch("select from memory_operator.tenants") == []
+    await connection.close()
+
+
+def test_a_purge_goes_on_without_the_given_database_and_says_what_stays(folder):
+    url = f"postgresql://postgres:secret@127.0.0.1:{any_free_port()}/soma"
+    folder.up("--postgres-url", url, "--timeout", "1", code=1)
+
+    told = folder.soma("down", "--purge").stdout
+
+    assert "nothing was changed in the given database: Postgres at 127.0.0.1" in told
+    assert "cannot be reached" in told
+    assert "secret" not in told
+    assert not (folder.path / ".soma").exists()
+
+
 def test_a_database_that_cannot_be_reached_is_named_and_nothing_stays_behind(folder):
     url = f"postgresql://postgres:secret@127.0.0.1:{any_free_port()}/soma"
 
     refused = folder.up("--postgres-url", url, "--timeout", "3", code=1)
 
-    assert "not ready after 3 s; SchemaReady: Postgres at 127.0.0.1" in refused.stderr
+    assert "not ready after 3 s; Claimed: Postgres at 127.0.0.1" in refused.stderr
     assert "secret" not in refused.stderr + refused.stdout
     assert folder.running() == []
 

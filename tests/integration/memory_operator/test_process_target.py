@@ -1,5 +1,6 @@
 """The runner of Deployments on one machine, with a small server in the API's place."""
 
+import asyncio
 import json
 import os
 import signal
@@ -12,14 +13,19 @@ from typing import Any
 
 import pytest
 
+from memory_contracts.errors import Rejected
+from memory_contracts.reasons import Reason
 from memory_contracts.v1alpha1 import MemoryCluster, MemoryNamespace
 from memory_operator.local.ports import any_free_port
 from memory_operator.local.process_target import ProcessTarget
-from memory_operator.specs.environment import Credentials, tenant_names
+from memory_operator.local.processes import observe_process
+from memory_operator.specs.tenant import Credentials, Tenant, tenant_names
 from memory_operator.specs.workload import Workload, build_workload
 from memory_operator.world import Availability
 
 FAKE_API = Path(__file__).with_name("fake_api.py")
+TOKEN = "the-token-of-the-team"
+CREDENTIALS = Credentials(TOKEN, {"a": "first-password-in-use", "b": "second-password-waits"})
 CLUSTER = MemoryCluster.model_validate(
     {
         "metadata": {"name": "default"},
@@ -35,23 +41,32 @@ class Runner:
     target: ProcessTarget
     folder: Path
 
-    def workload(self, **api: object) -> Workload:
-        namespace = MemoryNamespace.model_validate({"metadata": {"name": "research"}, "spec": {"api": api}})
+    def workload(self, state: str = "Active", ca: str | None = None, **api: object) -> Workload:
+        namespace = NAMESPACE.model_copy(update={"spec": spec_of(state, api)})
         listen = self.target.listen(tenant_names(namespace))
-        built = build_workload(namespace, CLUSTER, listen, Credentials("token", "password"))
+        built = build_workload(Tenant(namespace, CLUSTER, listen, CREDENTIALS, ca))
         container = built.deployment["spec"]["template"]["spec"]["containers"][0]
         container["command"] = ["python", str(FAKE_API), str(self.folder)]
         return built
 
-    async def apply(self, **api: object) -> Availability:
-        """One pass of the reconcile over the workload."""
-        workload = self.workload(**api)
-        await self.target.apply(workload)
-        return await self.target.availability(workload)
+    async def plan(self, **api: Any) -> list[str]:
+        return [step.summary for step in await self.target.plan(NAMESPACE, self.workload(**api))]
 
-    async def complete(self, **api: object) -> Availability | None:
+    async def apply(self, **api: Any) -> Availability:
+        """One pass of the reconcile over the workload."""
+        return await self.run(self.workload(**api))
+
+    async def run(self, workload: Workload) -> Availability:
+        await self.target.apply(NAMESPACE, await self.target.plan(NAMESPACE, workload))
+        return await self.target.availability(NAMESPACE, workload)
+
+    async def complete(self, **api: Any) -> Availability | None:
         found = await self.apply(**api)
-        return found if found.complete else None
+        return found if found.complete and found.rolled_out else None
+
+    async def blocked(self, **api: Any) -> Availability | None:
+        found = await self.apply(**api)
+        return found if found.reason is Reason.BLOCKED else None
 
     def starts(self) -> list[dict[str, Any]]:
         file = self.folder / "starts"
@@ -62,6 +77,13 @@ class Runner:
 
     def ports(self) -> list[int]:
         return [each.spec.port for each in self.target.replicas]
+
+
+NAMESPACE = MemoryNamespace.model_validate({"metadata": {"name": "research"}})
+
+
+def spec_of(state: str, api: dict[str, object]) -> Any:
+    return MemoryNamespace.model_validate({"metadata": {"name": "x"}, "spec": {"state": state, "api": api}}).spec
 
 
 @pytest.fixture
@@ -90,7 +112,7 @@ async def test_the_process_gets_the_manifests_environment_and_little_else(runner
 
     environment = runner.starts()[0]["environment"]
 
-    assert environment["SOMA_API_TOKEN"] == "token"
+    assert environment["SOMA_API_TOKEN"] == TOKEN
     assert environment["OPENBLAS_NUM_THREADS"] == "1"
     assert environment["SOMA_API_PORT"] == str(runner.ports()[0])
     assert environment["PATH"] == os.environ["PATH"]
@@ -111,11 +133,7 @@ async def test_a_process_that_dies_is_started_again_on_its_port(runner, eventual
 async def test_a_process_that_keeps_ending_says_why(runner, eventually):
     (runner.folder / "broken").touch()
 
-    async def failing() -> Availability | None:
-        found = await runner.apply()
-        return found if found.failing else None
-
-    found = await eventually(failing)
+    found = await eventually(runner.blocked)
 
     assert found.detail == "api ended with exit code 3: the fake is broken"
     (runner.folder / "broken").unlink()
@@ -157,6 +175,10 @@ async def test_replicas_come_and_go_with_ports_of_their_own(runner, eventually):
 async def test_a_change_restarts_the_replicas_one_after_another(runner, eventually):
     await eventually(lambda: runner.complete(replicas=2))
     before, ports = runner.pids(), runner.ports()
+    assert await runner.plan(replicas=2, logLevel="debug") == [
+        "restart api for other SOMA_LOG_LEVEL",
+        "restart api-2 for other SOMA_LOG_LEVEL",
+    ]
     seen_ready: list[int] = []
 
     async def rolled() -> Availability | None:
@@ -168,6 +190,7 @@ async def test_a_change_restarts_the_replicas_one_after_another(runner, eventual
 
     assert not set(before) & set(runner.pids())
     assert runner.ports() == ports
+    assert len(seen_ready) > 1
     assert min(seen_ready) >= 1  # one always answered
     assert [each["environment"].get("SOMA_LOG_LEVEL") for each in runner.starts()] == [None, None, "debug", "debug"]
 
@@ -177,12 +200,103 @@ async def test_a_change_that_breaks_the_api_stops_at_the_first_replica(runner, e
     _, second = runner.pids()
     (runner.folder / "broken").touch()
 
-    async def failing() -> bool:
-        return (await runner.apply(replicas=2, logLevel="debug")).failing
-
-    await eventually(failing)
+    found = await eventually(lambda: runner.blocked(replicas=2, logLevel="debug"))
 
     assert second in runner.pids()
+    assert (found.ready, found.rolled_out) == (1, False)
+
+
+async def test_a_restart_that_waits_for_its_turn_is_no_difference(runner, eventually):
+    """What would be one is drift, and is counted, or withheld where drift is only reported."""
+    await eventually(lambda: runner.complete(replicas=2))
+    first, second = runner.pids()
+
+    applied = await runner.apply(replicas=2, logLevel="debug")
+
+    assert (applied.ready, applied.rolled_out) == (2, False)
+
+    async def restarted() -> bool:
+        assert await runner.plan(replicas=2, logLevel="debug") == []
+        return second not in runner.pids()
+
+    await eventually(restarted)
+    await eventually(lambda: runner.complete(replicas=2, logLevel="debug"))
+    assert first not in runner.pids()
+
+
+async def test_a_change_that_is_taken_back_in_the_middle_restarts_only_what_was_restarted(runner, eventually):
+    await eventually(lambda: runner.complete(replicas=2))
+    first, second = runner.pids()
+    (runner.folder / "broken").touch()
+    await eventually(lambda: runner.blocked(replicas=2, logLevel="debug"))
+    (runner.folder / "broken").unlink()
+
+    await eventually(lambda: runner.complete(replicas=2))
+
+    assert first not in runner.pids()
+    assert second in runner.pids()
+
+
+async def test_a_dead_process_is_no_difference(runner, eventually):
+    await eventually(runner.complete)
+    (pid,) = runner.pids()
+
+    os.kill(pid, signal.SIGKILL)
+
+    async def back() -> bool:
+        assert await runner.plan() == []
+        return runner.pids() not in ([pid], [])
+
+    await eventually(back)
+
+
+@pytest.mark.parametrize("state", ["Fenced", "Hibernated"])
+async def test_while_it_rests_no_process_runs_and_active_brings_them_back(runner, eventually, state):
+    await eventually(lambda: runner.complete(replicas=2))
+    records = [each.record for each in runner.target.replicas]
+    assert await runner.plan(state=state, replicas=2) == ["stop api", "stop api-2"]
+
+    resting = await runner.apply(state=state, replicas=2)
+
+    assert (resting.wanted, resting.ready, resting.present, resting.rolled_out) == (0, 0, 0, True)
+    assert [each.alive for each in records] == [False, False]
+    assert await runner.plan(state=state, replicas=2) == []
+    assert (await eventually(lambda: runner.complete(replicas=2))).present == 2
+
+
+async def test_with_an_autoscaler_the_fewest_run(runner, eventually):
+    found = await eventually(lambda: runner.complete(autoscaling={"minReplicas": 2, "maxReplicas": 5}))
+
+    assert (found.wanted, found.present) == (2, 2)
+
+
+async def test_certificates_in_files_are_refused_before_anything_starts(runner):
+    with pytest.raises(Rejected, match="local mode has no mounts"):
+        await runner.target.plan(NAMESPACE, runner.workload(ca="-----BEGIN CERTIFICATE-----"))
+    assert runner.target.replicas == []
+
+
+async def test_stopped_for_good_nothing_is_left(runner, eventually):
+    await eventually(lambda: runner.complete(replicas=2))
+    records = [each.record for each in runner.target.replicas]
+
+    await runner.target.stop(NAMESPACE)
+
+    assert [each.alive for each in records] == [False, False]
+    assert await runner.plan(replicas=2) == ["start api", "start api-2"]
+
+
+async def test_closing_in_the_middle_of_a_restart_leaves_nothing(runner, eventually):
+    await eventually(lambda: runner.complete(replicas=2))
+    records = [each.record for each in runner.target.replicas]
+    await runner.apply(replicas=2, logLevel="debug")
+    await asyncio.sleep(0.01)
+
+    await runner.target.close()
+
+    assert [each.alive for each in records] == [False, False]
+    assert runner.target.replicas == []
+    assert not [each for each in asyncio.all_tasks() if each.get_name().startswith(("replica", "probe", "restarts"))]
 
 
 async def test_nothing_restarts_when_nothing_changed(runner, eventually):
@@ -213,9 +327,8 @@ async def test_a_command_that_does_not_exist_is_named(runner, eventually):
     container["command"] = ["/no/such/program"]
 
     async def failing() -> Availability | None:
-        await runner.target.apply(workload)
-        found = await runner.target.availability(workload)
-        return found if found.failing else None
+        found = await runner.run(workload)
+        return found if found.reason is Reason.BLOCKED else None
 
     assert "cannot run /no/such/program" in (await eventually(failing)).detail
 
@@ -239,10 +352,6 @@ async def main():
 
 asyncio.run(main())
 """
-    import asyncio
-
-    from memory_operator.local.processes import observe_process
-
     supervisor = await asyncio.create_subprocess_exec(
         sys.executable, "-c", script, stdout=asyncio.subprocess.PIPE, cwd=Path(__file__).parent
     )
@@ -260,6 +369,6 @@ async def test_the_workload_is_not_changed_by_running_it(runner, eventually):
     workload = runner.workload(replicas=2)
     copy = replace(workload, deployment=json.loads(json.dumps(workload.deployment)))
 
-    await runner.target.apply(workload)
+    await runner.run(workload)
 
     assert workload == copy

@@ -2,33 +2,36 @@
 
 import os
 import signal
-from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from urllib.parse import urlsplit
+from typing import Any
 from uuid import uuid4
 
 import asyncpg
 import pytest
 
-from memory_contracts.conditions import Condition, ConditionStatus, ConditionType, Reason
+from memory_contracts.conditions import Condition
+from memory_contracts.errors import Rejected
 from memory_contracts.naming import TenantNames
-from memory_contracts.v1alpha1 import MemoryNamespace
+from memory_contracts.reasons import ConditionStatus, ConditionType, Reason
+from memory_contracts.v1alpha1 import MemoryCluster, MemoryNamespace
 from memory_operator.local.database import Database, parse_admin_url
 from memory_operator.local.ports import any_free_port
 from memory_operator.local.process_target import ProcessTarget
 from memory_operator.local.secrets import LocalSecretStore
 from memory_operator.local.state import StateDirectory
-from memory_operator.providers.postgres.client import PostgresClient
+from memory_operator.local.world import open_world
+from memory_operator.providers.shapes import Blocked, Step
 from memory_operator.reconcile import reconcile
-from memory_operator.specs.environment import Listen
+from memory_operator.specs.tenant import Listen
 from memory_operator.specs.workload import Workload
 from memory_operator.status import is_ready
 from memory_operator.world import Availability, World
 
 FAKE_API = Path(__file__).with_name("fake_api.py")
-EVERY_STAGE = ["ClusterAccepted", "CredentialsReady", "SchemaReady", "APIAvailable", "Ready"]
+OPTIONAL = {"CollectionReady", "TopicReady", "CacheReady"}
 
 
 class FakeApiTarget:
@@ -41,11 +44,17 @@ class FakeApiTarget:
     def listen(self, names: TenantNames) -> Listen:
         return self.processes.listen(names)
 
-    async def apply(self, workload: Workload) -> None:
-        await self.processes.apply(self._faked(workload))
+    async def plan(self, namespace: MemoryNamespace, workload: Workload) -> list[Step] | Blocked:
+        return await self.processes.plan(namespace, self._faked(workload))
 
-    async def availability(self, workload: Workload) -> Availability:
-        return await self.processes.availability(self._faked(workload))
+    async def apply(self, namespace: MemoryNamespace, steps: Sequence[Step]) -> None:
+        await self.processes.apply(namespace, steps)
+
+    async def availability(self, namespace: MemoryNamespace, workload: Workload) -> Availability:
+        return await self.processes.availability(namespace, self._faked(workload))
+
+    async def stop(self, namespace: MemoryNamespace) -> None:
+        await self.processes.stop(namespace)
 
     def _faked(self, workload: Workload) -> Workload:
         container = workload.deployment["spec"]["template"]["spec"]["containers"][0]
@@ -54,169 +63,312 @@ class FakeApiTarget:
 
 
 @dataclass
-class Cluster:
+class Machine:
     """One namespace, its world, and the memory of its last status, as the supervisor keeps it."""
 
     namespace: MemoryNamespace
     database: Database
     state: StateDirectory
     target: FakeApiTarget
+    secrets: LocalSecretStore
+    world: World
+    conditions: list[Condition] = field(default_factory=list)
 
-    async def reconcile(self) -> list[Condition]:
-        world = World(
-            LocalSecretStore(self.state, self.database.administrator),
-            PostgresClient(),
-            self.target,
-            lambda: datetime.now(UTC),
-        )
-        status = await reconcile(self.namespace, self.database.cluster_for(self.namespace), world)
+    @property
+    def names(self) -> TenantNames:
+        return TenantNames(self.namespace.metadata.namespace, self.namespace.metadata.name)
+
+    async def reconcile(self) -> dict[str, Condition]:
+        self.secrets.administrator = self.database.administrator
+        status = await reconcile(self.namespace, self.database.cluster_for(self.namespace), self.world)
         self.namespace = self.namespace.model_copy(update={"status": status})
-        return status.conditions
+        self.conditions = status.conditions
+        return {each.type: each for each in status.conditions}
 
-    async def ready(self) -> list[Condition] | None:
-        conditions = await self.reconcile()
-        return conditions if is_ready(conditions) else None
+    async def ready(self) -> bool:
+        await self.reconcile()
+        return is_ready(self.conditions)
 
-    async def until(self, wanted: Callable[[dict[ConditionType, Condition]], bool]) -> bool:
-        return wanted({each.type: each for each in await self.reconcile()})
+    async def synced(self) -> bool:
+        found = await self.reconcile()
+        return is_ready(self.conditions) and found["Synced"].status is ConditionStatus.TRUE
+
+    async def until(self, wanted: Callable[[dict[str, Condition]], bool]) -> bool:
+        return wanted(await self.reconcile())
+
+    def edit(self, **spec: object) -> None:
+        """Give it another specification, as `soma apply` does."""
+        body = {"metadata": {"name": "x"}, "spec": spec}
+        generation = self.namespace.metadata.generation + 1
+        self.namespace = self.namespace.model_copy(
+            update={
+                "spec": MemoryNamespace.model_validate(body).spec,
+                "metadata": self.namespace.metadata.model_copy(update={"generation": generation}),
+            }
+        )
+
+    def starts(self) -> list[str]:
+        file = self.target.folder / "starts"
+        return file.read_text().splitlines() if file.exists() else []
+
+    async def sql(self, statement: str, *arguments: object) -> list[Any]:
+        server, admin = self.database.server, self.database.administrator
+        connection = await asyncpg.connect(
+            host=server.host, port=server.port, database=server.database, user=admin.user, password=admin.password
+        )
+        try:
+            return await connection.fetch(statement, *arguments)
+        finally:
+            await connection.close()
 
 
 @pytest.fixture
-async def cluster(database: str, tmp_path: Path) -> AsyncIterator[Cluster]:
-    state = StateDirectory(tmp_path / "state")
-    state.prepare()
+async def new_machine(database: str, tmp_path: Path) -> AsyncIterator[Callable[..., Any]]:
+    """Make a machine; all of a test serve the same tenant from the same database, each from a folder of its own."""
     name = f"research-{uuid4().hex[:8]}"
-    namespace = MemoryNamespace.model_validate({"metadata": {"name": name, "namespace": "team-a", "generation": 4}})
-    parts = urlsplit(database)
-    target = FakeApiTarget(tmp_path)
-    yield Cluster(namespace, parse_admin_url(f"{parts.geturl()}?sslmode=disable"), state, target)
-    await target.processes.close()
+    async with AsyncExitStack() as stack:
+
+        async def make(place: str = "first") -> Machine:
+            folder = tmp_path / place
+            folder.mkdir()
+            state = StateDirectory(folder / "state")
+            state.prepare()
+            metadata = {"name": name, "namespace": "team-a", "generation": 4, "uid": state.uid()}
+            target, secrets = FakeApiTarget(folder), LocalSecretStore(state)
+            stack.push_async_callback(target.processes.close)
+            world = await stack.enter_async_context(open_world(secrets, target))
+            return Machine(
+                MemoryNamespace.model_validate({"metadata": metadata}),
+                parse_admin_url(f"{database}?sslmode=disable"),
+                state,
+                target,
+                secrets,
+                world,
+            )
+
+        yield make
 
 
-def find(conditions: list[Condition], kind: ConditionType) -> Condition:
-    return next(each for each in conditions if each.type is kind)
+@pytest.fixture
+async def machine(new_machine: Callable[..., Any]) -> Machine:
+    made: Machine = await new_machine()
+    return made
 
 
-async def test_an_empty_world_becomes_ready(cluster, eventually):
-    conditions = await eventually(cluster.ready)
+async def test_an_empty_world_becomes_ready(machine, eventually):
+    await eventually(machine.ready)
 
-    assert [str(each.type) for each in conditions] == EVERY_STAGE
-    assert {each.status for each in conditions} == {ConditionStatus.TRUE}
-    status = cluster.namespace.status
+    assert [each.type for each in machine.conditions] == list(ConditionType)
+    off = {each.type for each in machine.conditions if each.reason is Reason.NOT_CONFIGURED}
+    assert off == OPTIONAL
+    assert {each.status for each in machine.conditions if each.type not in OPTIONAL} == {ConditionStatus.TRUE}
+    status = machine.namespace.status
     assert status.observed_generation == 4
     assert status.endpoint.startswith("http://127.0.0.1:")
-    assert status.external.postgres_schema.startswith("mem_team_a_research")
+    assert status.external.postgres.schema_ == machine.names.schema
+    assert (status.api.replicas, status.api.ready) == (1, 1)
 
 
-async def test_a_converged_world_gives_the_very_same_status(cluster, eventually):
-    await eventually(cluster.ready)
-    before = cluster.namespace.status
+async def test_a_converged_world_gives_the_very_same_status(machine, eventually):
+    await eventually(machine.ready)
+    before = machine.namespace.status
 
-    await cluster.reconcile()
+    await machine.reconcile()
 
-    assert cluster.namespace.status == before
-    assert len((cluster.target.folder / "starts").read_text().splitlines()) == 1
+    assert machine.namespace.status == before
+    assert len(machine.starts()) == 1
 
 
-async def test_the_first_pass_reports_progress(cluster):
-    api = find(await cluster.reconcile(), ConditionType.API_AVAILABLE)
+async def test_passes_share_their_connection(machine, eventually):
+    await eventually(machine.ready)
+    sessions = (
+        "select pid from pg_stat_activity where application_name = 'memory-operator' and datname = current_database()"
+    )
+    before = await machine.sql(sessions)
+
+    for _ in range(3):
+        await machine.reconcile()
+
+    assert len(before) == 1
+    assert await machine.sql(sessions) == before
+
+
+async def test_the_first_pass_reports_progress(machine):
+    api = (await machine.reconcile())["APIAvailable"]
 
     assert (api.status, api.reason) == (ConditionStatus.FALSE, Reason.PROGRESSING)
 
 
-async def test_a_dead_process_is_seen_and_replaced(cluster, eventually):
-    await eventually(cluster.ready)
-    (replica,) = cluster.target.processes.replicas
+async def test_a_dead_process_is_seen_and_replaced_and_is_no_drift(machine, eventually):
+    await eventually(machine.ready)
+    (replica,) = machine.target.processes.replicas
 
     os.kill(replica.record.pid, signal.SIGKILL)
 
-    await eventually(lambda: cluster.until(lambda found: found[ConditionType.READY].status is ConditionStatus.FALSE))
-    assert await eventually(cluster.ready)
+    await eventually(lambda: machine.until(lambda found: found["Ready"].status is ConditionStatus.FALSE))
+    await eventually(machine.ready)
+    assert machine.namespace.status.drift is None
 
 
-async def test_drift_in_the_database_is_repaired_by_the_next_pass(cluster, eventually):
-    await eventually(cluster.ready)
-    role = cluster.namespace.status.external.postgres_role
-    connection = await asyncpg.connect(
-        user=cluster.database.administrator.user,
-        password=cluster.database.administrator.password,
-        host=cluster.database.host,
-        port=cluster.database.port,
-        database=cluster.database.name,
-    )
-    await connection.execute(f"alter role {role} password 'changed' connection limit 1")
+@pytest.mark.parametrize("policy", ["Correct", "Report"])
+async def test_an_edit_reaches_every_process_and_is_no_drift(machine, eventually, policy):
+    machine.edit(api={"replicas": 2}, driftPolicy=policy)
+    await eventually(machine.synced)
 
-    assert await cluster.ready()
+    machine.edit(api={"replicas": 2, "logLevel": "debug"}, driftPolicy=policy)
+    await eventually(machine.synced)
 
-    assert await connection.fetchval("select rolconnlimit from pg_roles where rolname = $1", role) > 1
-    await connection.close()
+    assert ["SOMA_LOG_LEVEL" in start for start in machine.starts()] == [False, False, True, True]
+    assert machine.namespace.status.drift is None
 
 
-async def test_a_lost_password_file_is_replaced_everywhere(cluster, eventually):
-    await eventually(cluster.ready)
-    (file,) = cluster.state.secrets.rglob("postgres-password")
+async def test_drift_in_the_database_is_repaired_by_the_next_pass_and_counted(machine, eventually):
+    await eventually(machine.ready)
+    role = machine.namespace.status.external.postgres.role
+    await machine.sql(f"alter role {role} password 'changed' connection limit 1")
+
+    assert await machine.ready()
+
+    (limit,) = await machine.sql("select rolconnlimit from pg_roles where rolname = $1", role)
+    assert limit[0] > 1
+    drift = machine.namespace.status.drift
+    assert drift.corrected == 1
+    assert role in drift.detail
+
+
+async def test_drift_is_only_reported_when_that_is_the_policy(machine, eventually):
+    machine.edit(driftPolicy="Report")
+    await eventually(machine.ready)
+    role = machine.namespace.status.external.postgres.role
+    await machine.sql(f"alter role {role} connection limit 1")
+
+    found = await machine.reconcile()
+
+    assert (found["Synced"].status, found["Synced"].reason) == (ConditionStatus.FALSE, Reason.DRIFT_DETECTED)
+    assert role in found["Synced"].message
+    (limit,) = await machine.sql("select rolconnlimit from pg_roles where rolname = $1", role)
+    assert limit[0] == 1
+
+
+async def test_a_lost_password_file_is_replaced_everywhere(machine, eventually):
+    await eventually(machine.ready)
+    (file,) = machine.state.secrets.rglob("postgres-password-a")
     file.unlink()
 
-    await eventually(lambda: cluster.until(lambda found: not is_ready(list(found.values()))))
-    assert await eventually(cluster.ready)
+    await machine.reconcile()
+    await eventually(machine.synced)
 
-    starts = (cluster.target.folder / "starts").read_text().splitlines()
-    assert len(starts) == 2
-    assert file.read_text().strip() in starts[1]
-
-
-async def test_a_foreign_schema_blocks_and_nothing_is_started(cluster):
-    names = TenantNames(cluster.namespace.metadata.namespace, cluster.namespace.metadata.name)
-    connection = await asyncpg.connect(
-        user=cluster.database.administrator.user,
-        password=cluster.database.administrator.password,
-        host=cluster.database.host,
-        port=cluster.database.port,
-        database=cluster.database.name,
-    )
-    await connection.execute(f"create schema {names.schema}")
-    await connection.close()
-
-    conditions = await cluster.reconcile()
-
-    schema, ready = find(conditions, ConditionType.SCHEMA_READY), find(conditions, ConditionType.READY)
-    assert (schema.status, schema.reason) == (ConditionStatus.FALSE, Reason.BLOCKED)
-    assert names.schema in ready.message
-    assert find(conditions, ConditionType.API_AVAILABLE).reason is Reason.WAITING_FOR_EARLIER_STAGE
-    assert cluster.target.processes.replicas == []
+    assert len(machine.starts()) == 2
+    assert file.read_text().strip() in machine.starts()[1]
 
 
-async def test_a_database_that_does_not_answer_makes_it_unknown_and_leaves_the_api_alone(cluster, eventually):
-    await eventually(cluster.ready)
-    (replica,) = cluster.target.processes.replicas
-    cluster.database = replace(cluster.database, port=1)
+async def test_a_foreign_schema_blocks_and_nothing_is_started(machine):
+    await machine.sql(f"create schema {machine.names.schema}")
 
-    conditions = await cluster.reconcile()
+    found = await machine.reconcile()
 
-    schema = find(conditions, ConditionType.SCHEMA_READY)
-    assert (schema.status, schema.reason) == (ConditionStatus.UNKNOWN, Reason.BACKEND_UNAVAILABLE)
-    assert "127.0.0.1:1 cannot be reached" in schema.message
+    schema = found["SchemaReady"]
+    assert (schema.status, schema.reason) == (ConditionStatus.FALSE, Reason.FOREIGN_OBJECT)
+    assert machine.names.schema in found["Ready"].message
+    assert found["APIAvailable"].reason is Reason.WAITING_FOR_EARLIER_STAGE
+    assert machine.target.processes.replicas == []
+
+
+async def test_two_machines_on_one_database_do_not_take_each_others_tenant(machine, new_machine, eventually):
+    """Regression: they changed the password of each other's role for ever."""
+    await eventually(machine.ready)
+    second = await new_machine("second")
+
+    found = await second.reconcile()
+
+    claimed = found["Claimed"]
+    assert (claimed.status, claimed.reason) == (ConditionStatus.FALSE, Reason.CLAIMED_BY_ANOTHER)
+    assert machine.state.uid() in claimed.message
+    assert second.target.processes.replicas == []
+    before = machine.namespace.status
+    await machine.reconcile()
+    assert machine.namespace.status == before
+
+
+async def test_a_database_that_does_not_answer_makes_it_unknown_and_leaves_the_api_alone(machine, eventually):
+    await eventually(machine.ready)
+    (replica,) = machine.target.processes.replicas
+    machine.database = replace(machine.database, server=machine.database.server.model_copy(update={"port": 1}))
+
+    found = await machine.reconcile()
+
+    for stage in ("Claimed", "SchemaReady"):
+        assert (found[stage].status, found[stage].reason) == (ConditionStatus.UNKNOWN, Reason.BACKEND_UNAVAILABLE)
+        assert "127.0.0.1:1 cannot be reached" in found[stage].message
     assert replica.record.alive
 
 
-async def test_a_reference_to_another_cluster_is_rejected(cluster):
-    found = cluster.database.cluster_for(cluster.namespace)
-    elsewhere = found.model_copy(update={"metadata": found.metadata.model_copy(update={"name": "other"})})
-    world = World(
-        LocalSecretStore(cluster.state, cluster.database.administrator),
-        PostgresClient(),
-        cluster.target,
-        lambda: datetime.now(UTC),
+async def test_a_wrong_password_of_the_administrator_is_named(machine):
+    machine.database = replace(machine.database, administrator=replace(machine.database.administrator, password="x"))
+
+    claimed = (await machine.reconcile())["Claimed"]
+
+    assert (claimed.status, claimed.reason) == (ConditionStatus.FALSE, Reason.AUTHENTICATION_FAILED)
+
+
+async def test_without_a_cluster_it_says_which_one_is_missing(machine):
+    status = await reconcile(machine.namespace, None, machine.world)
+
+    accepted = status.conditions[0]
+    assert (accepted.type, accepted.reason) == (ConditionType.CLUSTER_ACCEPTED, Reason.CLUSTER_NOT_FOUND)
+    assert "team-a/default" in accepted.message
+
+
+async def test_who_does_not_agree_is_asked_first(machine):
+    class Refusing:
+        async def check(self, namespace: MemoryNamespace, cluster: MemoryCluster) -> None:
+            raise Rejected("not here", reason=Reason.NAMESPACE_NOT_ALLOWED)
+
+    world = replace(machine.world, consent=Refusing())
+
+    status = await reconcile(machine.namespace, machine.database.cluster_for(machine.namespace), world)
+
+    assert status.conditions[0].reason is Reason.NAMESPACE_NOT_ALLOWED
+    assert await machine.sql("select from pg_namespace where nspname = $1", machine.names.schema) == []
+
+
+async def test_an_api_that_keeps_ending_blocks_with_its_last_words(machine, eventually):
+    (machine.target.folder / "broken").touch()
+
+    await eventually(lambda: machine.until(lambda found: found["APIAvailable"].reason is Reason.BLOCKED))
+
+    assert "the fake is broken" in machine.conditions[-1].message
+
+
+@pytest.mark.parametrize(
+    ("state", "reason", "sessions"), [("Fenced", Reason.FENCED, False), ("Hibernated", Reason.HIBERNATED, True)]
+)
+async def test_a_namespace_that_rests_runs_nothing_and_wakes_up_again(machine, eventually, state, reason, sessions):
+    await eventually(machine.ready)
+    role = machine.namespace.status.external.postgres.role
+
+    machine.edit(state=state)
+    found = await machine.reconcile()
+
+    assert (found["APIAvailable"].reason, found["Ready"].reason) == (reason, reason)
+    assert found["Synced"].status is ConditionStatus.TRUE
+    assert machine.target.processes.replicas == []
+    (may_log_in,) = await machine.sql("select rolcanlogin from pg_roles where rolname = $1", role)
+    assert may_log_in[0] is sessions
+    machine.edit(state="Active")
+    assert await eventually(machine.synced)
+
+
+async def test_a_read_only_namespace_is_served_by_a_role_that_only_reads(machine, eventually):
+    await eventually(machine.ready)
+
+    machine.edit(state="ReadOnly")
+    await eventually(machine.synced)
+
+    assert "SOMA_READ_ONLY" in machine.starts()[-1]
+    assert next(each for each in machine.conditions if each.type == "APIAvailable").reason is Reason.READ_ONLY
+    role, table = machine.namespace.status.external.postgres.role, f"{machine.names.schema}.memories"
+    (may,) = await machine.sql(
+        "select has_table_privilege($1, $2, 'select'), has_table_privilege($1, $2, 'insert')", role, table
     )
-
-    status = await reconcile(cluster.namespace, elsewhere, world)
-
-    assert find(status.conditions, ConditionType.CLUSTER_ACCEPTED).reason is Reason.REJECTED
-
-
-async def test_an_api_that_keeps_ending_blocks_with_its_last_words(cluster, eventually):
-    (cluster.target.folder / "broken").touch()
-
-    await eventually(lambda: cluster.until(lambda found: found[ConditionType.API_AVAILABLE].reason is Reason.BLOCKED))
-
-    assert "the fake is broken" in cluster.namespace.status.conditions[-1].message
+    assert tuple(may) == (True, False)

@@ -332,6 +332,23 @@ async def test_an_ampersand_inside_an_address_is_not_taken_for_an_operator(clien
     assert hit["explain"]["keyword"] > 0
 
 
+async def test_a_rare_word_is_found_at_once_though_the_vocabulary_has_only_its_neighbour(starter, shared_url):
+    """Regression: until new words were settled, memories that held a near spelling twice crowded out the exact one."""
+    api = starter.serve(shared_url)
+    async with api.client() as client, api.connect() as connection:
+        await connection.execute("insert into vocabulary (word) values ('47')")
+        await connection.execute(
+            "create or replace function settle(with_statistics boolean) returns void language sql as 'select 1'"
+        )
+        texts = ["note 47 about subject 47"] * 60 + ["note 4711 about subject 55"]
+        items = [{"coord": [number], "payload": {"text": text}} for number, text in enumerate(texts)]
+        await client.post("/store_bulk", json={"items": items})
+        (hit, *_) = await recall(client, query="note 4711", explain=True)
+
+    assert hit["payload"]["text"] == texts[-1]
+    assert hit["explain"]["keyword"] == 1.0
+
+
 class TestPlans:
     """The keyword leg must use its indexes; a sequential scan is what made every store scan all memories."""
 

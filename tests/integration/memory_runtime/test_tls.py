@@ -67,6 +67,32 @@ async def test_a_verified_server_is_used_over_tls(starter, tls_server, certifica
     assert all(row["ssl"] for row in encrypted)
 
 
+@pytest.mark.parametrize(
+    ("mode", "host"), [("verify-full", "127.0.0.1"), ("verify-ca", "localhost")], ids=["by name", "by authority only"]
+)
+async def test_without_authorities_of_its_own_it_trusts_those_of_the_system(
+    starter, tls_server, certificate, mode, host
+):
+    """Regression: the driver looked for ~/.postgresql/root.crt and gave up."""
+    url = tls_server.admin_url().replace("127.0.0.1", host)
+    # How OpenSSL is told where the operating system keeps its authorities.
+    api = starter.serve(url, POSTGRES_SSL_MODE=mode, SSL_CERT_FILE=str(certificate))
+    async with api.client() as client:
+        assert (await client.post("/store", json=STORE)).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("host", "trusted"), [("127.0.0.1", False), ("localhost", True)], ids=["unknown authority", "another name"]
+)
+async def test_whom_the_system_does_not_trust_is_not_used(starter, tls_server, certificate, host, trusted, eventually):
+    url = tls_server.admin_url().replace("127.0.0.1", host)
+    authorities = {"SSL_CERT_FILE": str(certificate)} if trusted else {}
+    api = starter.start(url, POSTGRES_SSL_MODE="verify-full", **authorities)
+    await eventually(lambda: "certificate verify failed" in api.logged.lower())
+    async with api.client() as client:
+        assert (await client.get("/readyz")).status_code == 503
+
+
 async def test_a_server_that_nobody_vouches_for_is_not_used(starter, tls_server, tmp_path, eventually):
     other = self_signed(tmp_path)
     api = starter.start(tls_server.admin_url(), POSTGRES_SSL_MODE="verify-full", POSTGRES_SSL_ROOT_CERT=str(other))

@@ -2,15 +2,40 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import zipfile
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parents[3]
 PACKAGES = {"memory_contracts", "memory_operator", "memory_runtime"}
+# Of each extra: the packages that run in it, the command they have, and what only the other role may need.
+ROLES = {
+    "operator": (["memory_contracts", "memory_operator"], "memory-operator", "fastapi"),
+    "runtime": (["memory_contracts", "memory_runtime"], "soma", "kopf"),
+}
+IMPORT_ALL = """\
+import importlib, pkgutil, sys
+for package in map(importlib.import_module, sys.argv[1:]):
+    assert package.__file__.startswith(sys.prefix), package.__file__
+    for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
+        if not module.name.endswith(".__main__"):
+            importlib.import_module(module.name)
+"""
+
+
+@dataclass(frozen=True)
+class Role:
+    """One role's environment."""
+
+    bin: Path
+    packages: list[str]
+    command: str
+    foreign: str
 
 
 @pytest.fixture(scope="module")
@@ -51,6 +76,31 @@ def test_it_runs_from_the_wheel_alone(wheel: zipfile.ZipFile, tmp_path: Path) ->
     )
     # -P and the path order keep the working directory and the editable install behind the wheel.
     subprocess.run([sys.executable, "-P", "-c", code], cwd="/", env={"PYTHONPATH": str(tmp_path)}, check=True)
+
+
+@pytest.fixture(scope="module", params=ROLES)
+def role(request: pytest.FixtureRequest, wheel: zipfile.ZipFile, tmp_path_factory: pytest.TempPathFactory) -> Role:
+    """An environment as a role's image has it: the wheel, and what its extra asks for in the versions of the lock."""
+    packages, command, foreign = ROLES[request.param]
+    folder = tmp_path_factory.mktemp(request.param) / "environment"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(folder)], check=True)
+    install = [str(Path(sys.executable).with_name("uv")), "pip", "install", "--quiet"]
+    dependencies = ["--constraints", "requirements.lock", "--requirements", "pyproject.toml", "--extra", request.param]
+    for what in (dependencies, ["--no-deps", str(wheel.filename)]):
+        subprocess.run([*install, *what], cwd=ROOT, env={**os.environ, "VIRTUAL_ENV": str(folder)}, check=True)
+    return Role(folder / "bin", packages, command, foreign)
+
+
+def test_each_role_imports_with_its_own_extra_only(role: Role) -> None:
+    subprocess.run([role.bin / "python", "-P", "-c", IMPORT_ALL, *role.packages], cwd="/", env={}, check=True)
+    elsewhere = subprocess.run([role.bin / "python", "-c", f"import {role.foreign}"], capture_output=True, check=False)
+    assert b"ModuleNotFoundError" in elsewhere.stderr, "the environment holds the other role's dependencies, too"
+
+
+def test_each_role_has_its_command(role: Role) -> None:
+    told = subprocess.run([role.bin / role.command, "--help"], cwd="/", env={}, capture_output=True, check=True)
+    assert b"Usage:" in told.stdout
+    assert told.stderr == b""
 
 
 def test_no_folder_called_operator_is_a_package() -> None:

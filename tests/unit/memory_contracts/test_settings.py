@@ -30,6 +30,7 @@ SETTINGS = st.builds(
     port=st.integers(1, 65535),
     token=st.none() | WORDS.map(SecretStr),
     read_token=st.none() | WORDS.map(SecretStr),
+    read_only=st.booleans(),
     postgres_url=WORDS.map(lambda word: SecretStr(f"postgresql://u:p@h:5432/{word}?a=b")),
     postgres_schema=WORDS,
     postgres_ssl_mode=st.sampled_from([None, "disable", "prefer", "require", "verify-ca", "verify-full"]),

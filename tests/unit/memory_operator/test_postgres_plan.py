@@ -1,91 +1,141 @@
 """What the Postgres plan decides; that the steps work is shown on a real server."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from memory_contracts.conditions import Reason
-from memory_contracts.database.migrations import all_migrations
+from memory_contracts.database.migrations import Migration, all_migrations
 from memory_contracts.naming import TenantNames
-from memory_operator.providers.postgres.plan import (
+from memory_operator.providers.postgres.deletion import plan_deletion
+from memory_operator.providers.postgres.plan import plan, tables_of
+from memory_operator.providers.postgres.sql import (
+    Keywords,
+    Qualified,
+    quote_identifier,
+    split_identifiers,
+    statement,
+)
+from memory_operator.providers.postgres.steps import EndSessions, Execute, SetPassword, Step
+from memory_operator.providers.postgres.tenant import (
+    SCHEMA_PRIVILEGES,
     SEQUENCE_PRIVILEGES,
     TABLE_PRIVILEGES,
-    Blocked,
     DesiredTenant,
+    ObservedObjects,
     ObservedRole,
     ObservedSchema,
     ObservedTenant,
-    SetPassword,
     desired_tenant,
-    plan,
 )
-from memory_operator.providers.postgres.sql import quote_identifier, split_identifiers, statement
+from memory_operator.providers.shapes import Blocked
 
-DESIRED = desired_tenant(TenantNames("team-a", "research"), "secret-password", replicas=2)
+NAMES = TenantNames("team-a", "research")
+PASSWORD = "secret-password"
+DESIRED = desired_tenant(NAMES, {"a": PASSWORD}, replicas=2, uid="uid-1")
+OWNER, A, B = DESIRED.roles
+
+
+def granted(desired: DesiredTenant, wanted: Any) -> dict[str, frozenset[str]]:
+    return {role: wanted[desired.access] for role in desired.login_roles if wanted[desired.access]}
 
 
 def converged(desired: DesiredTenant = DESIRED) -> ObservedTenant:
-    claim = desired.role_claim("soma")
+    mark = str(desired.role_mark("soma"))
+    settings = {"search_path": f"{desired.schema}, public", "statement_timeout": "60s"}
+    tables = granted(desired, TABLE_PRIVILEGES) | {desired.owner_role: ALL}
+    sequences = granted(desired, SEQUENCE_PRIVILEGES) | {desired.owner_role: ALL}
     return ObservedTenant(
         version=180000,
         database="soma",
+        admin="postgres",
+        admin_inherits=True,
         extension_schema="public",
-        owner=ObservedRole(claim, False, False, -1, {}, ()),
-        login=ObservedRole(
-            claim,
-            True,
-            False,
-            desired.connection_limit,
-            {"search_path": f"{desired.schema}, public", "statement_timeout": "60s"},
-            (),
-        ),
+        public_may_connect=True,
+        public_may_use_extension=True,
+        roles={desired.owner_role: ObservedRole(mark, False, False, -1, {})}
+        | {
+            slot.role: ObservedRole(
+                mark,
+                desired.may_log_in(slot),
+                False,
+                desired.connection_limit,
+                settings,
+                password="right" if desired.may_log_in(slot) else "none",
+            )
+            for slot in desired.slots
+        },
         schema=ObservedSchema(
-            comment=desired.schema_claim,
+            comment=str(desired.schema_mark),
             owner=desired.owner_role,
-            login_usage=True,
-            login_create=False,
-            open_to_public=False,
-            tables_lacking=0,
-            sequences_lacking=0,
-            default_tables=TABLE_PRIVILEGES,
-            default_sequences=SEQUENCE_PRIVILEGES,
+            acl=granted(desired, SCHEMA_PRIVILEGES),
+            defaults={
+                "table": granted(desired, TABLE_PRIVILEGES),
+                "sequence": granted(desired, SEQUENCE_PRIVILEGES),
+            },
+            objects=(
+                ObservedObjects("table", desired.owner_role, tables, ("schema_migrations", *sorted(TABLES))),
+                ObservedObjects("sequence", desired.owner_role, sequences, ("memories_seq_seq",)),
+                ObservedObjects("function", desired.owner_role, None, ("settle",)),
+            ),
             applied={each.version: each.checksum for each in all_migrations()},
         ),
-        admin_may_be_owner=True,
-        password_works=True,
-        login_may_connect=True,
-        extension_usable={desired.owner_role: True, desired.login_role: True},
     )
+
+
+ALL = frozenset({"SELECT", "INSERT", "UPDATE", "DELETE", "TRUNCATE", "REFERENCES", "TRIGGER", "USAGE"})
+TABLES = tables_of(tuple(all_migrations()))
 
 
 def empty(version: int = 180000) -> ObservedTenant:
-    return replace(
-        converged(),
-        version=version,
-        extension_schema=None,
-        owner=None,
-        login=None,
-        schema=None,
-        admin_may_be_owner=False,
-        password_works=False,
-    )
+    return replace(converged(), version=version, extension_schema=None, roles={}, schema=None)
 
 
-def summaries(observed: ObservedTenant) -> list[str]:
-    steps = plan(DESIRED, observed)
-    assert isinstance(steps, list)
-    return [step.summary for step in steps]
+def with_role(role: str, observed: ObservedTenant | None = None, **change: Any) -> ObservedTenant:
+    observed = observed or converged()
+    return replace(observed, roles={**observed.roles, role: replace(observed.roles[role], **change)})
 
 
-def test_a_converged_pair_needs_no_step():
-    assert plan(DESIRED, converged()) == []
+def with_schema(observed: ObservedTenant | None = None, **change: Any) -> ObservedTenant:
+    observed = observed or converged()
+    assert observed.schema
+    return replace(observed, schema=replace(observed.schema, **change))
+
+
+def steps(observed: ObservedTenant, desired: DesiredTenant = DESIRED) -> list[Step]:
+    found = plan(desired, observed)
+    assert isinstance(found, list), found
+    return found
+
+
+def summaries(observed: ObservedTenant, desired: DesiredTenant = DESIRED) -> list[str]:
+    return [step.summary for step in steps(observed, desired)]
+
+
+@pytest.mark.parametrize("access", ["full", "read", "none"])
+def test_a_converged_pair_needs_no_step(access):
+    desired = replace(DESIRED, access=access)
+
+    assert plan(desired, converged(desired)) == []
 
 
 def test_an_empty_database_gets_everything_in_an_order_that_works():
     lines = summaries(empty())
-    order = ["create extension", "create owner role", "create schema", "create login role", "set password", "migrate"]
+    order = [
+        "create extension",
+        "create owner role",
+        "let the administrator act",
+        "create schema",
+        "create login role",
+        "set password",
+        "to log in",
+        "use schema",
+        "future tables",
+        "migrate",
+    ]
 
     positions = [next(at for at, line in enumerate(lines) if word in line) for word in order]
 
@@ -94,25 +144,41 @@ def test_an_empty_database_gets_everything_in_an_order_that_works():
 
 @pytest.mark.parametrize(("version", "option"), [(150004, False), (160000, True), (180006, True)])
 def test_acting_as_the_owner_is_asked_for_in_the_words_of_the_version(version, option):
-    steps = plan(DESIRED, empty(version))
-    assert isinstance(steps, list)
+    (grant,) = (step for step in steps(empty(version)) if "act as role" in step.summary)
 
-    (grant,) = (step for step in steps if "act as role" in step.summary)
-
+    assert isinstance(grant, Execute)
     assert ("with set true" in grant.sql) is option
 
 
-def test_one_wrong_password_is_one_step():
-    assert plan(DESIRED, replace(converged(), password_works=False)) == [SetPassword(DESIRED.login_role)]
+@pytest.mark.parametrize("state", ["wrong", "none"])
+def test_one_wrong_password_is_one_step(state):
+    assert steps(with_role(A, password=state)) == [SetPassword(A)]
 
 
-def test_no_step_shows_the_password():
-    steps = plan(DESIRED, empty())
+def test_a_password_that_nobody_can_check_is_left_alone():
+    assert steps(with_role(A, password="unknown")) == []
 
-    assert DESIRED.password not in repr(steps)
-    assert DESIRED.password not in repr(DESIRED)
-    assert isinstance(steps, list)
-    assert not any(DESIRED.password in getattr(step, "sql", "") for step in steps)
+
+def test_the_password_comes_before_the_login_is_allowed():
+    lines = summaries(with_role(A, can_login=False, password="unknown"))
+
+    assert lines == [f"set password of role {A}", f"allow role {A} to log in"]
+
+
+@pytest.mark.parametrize("found", [{"can_login": True}, {"password": "wrong"}], ids=["login", "password"])
+def test_a_slot_without_a_password_is_closed(found):
+    assert summaries(with_role(B, **found)) == [f"close role {B}: no login, no password"]
+
+
+def test_no_step_shows_a_password():
+    found = steps(empty())
+
+    assert PASSWORD not in repr(found)
+    assert PASSWORD not in repr(DESIRED)
+    assert not any(PASSWORD in getattr(step, "sql", "") for step in found)
+
+
+# Whose it is
 
 
 @pytest.mark.parametrize(
@@ -120,30 +186,51 @@ def test_no_step_shows_the_password():
     [
         ({"comment": None}, "carries no claim"),
         ({"comment": "memory-operator: belongs to team-b/research"}, "team-b/research"),
+        ({"comment": "memory-operator: belongs to team-a/research (uid uid-2)"}, "uid-2"),
+        ({"comment": "memory-operator: belongs to team-a/research in database soma (uid uid-1)"}, "in database"),
         ({"owner": "postgres"}, "belongs to role postgres"),
     ],
-    ids=["no claim", "a foreign claim", "a foreign owner"],
+    ids=["no claim", "a foreign tenant", "a foreign uid", "a role's mark", "a foreign owner"],
 )
 def test_a_schema_that_is_not_ours_blocks(change, words):
-    observed = converged()
-    assert observed.schema
-
-    blocked = plan(DESIRED, replace(observed, schema=replace(observed.schema, **change)))
+    blocked = plan(DESIRED, with_schema(**change))
 
     assert isinstance(blocked, Blocked)
-    assert blocked.reason is Reason.BLOCKED
+    assert blocked.reason is Reason.FOREIGN_OBJECT
     assert DESIRED.schema in blocked.message
     assert words in blocked.message
 
 
-@pytest.mark.parametrize("role", ["owner", "login"])
-def test_a_role_that_is_not_ours_blocks(role):
-    foreign = ObservedRole(None, True, False, -1, {}, ())
-
-    blocked = plan(DESIRED, replace(converged(), **{role: foreign}))
+@pytest.mark.parametrize("role", DESIRED.roles)
+@pytest.mark.parametrize(
+    "comment",
+    [None, "memory-operator: belongs to team-a/research in database other (uid uid-1)"],
+    ids=["no claim", "another database"],
+)
+def test_a_role_that_is_not_ours_blocks(role, comment):
+    blocked = plan(DESIRED, with_role(role, comment=comment))
 
     assert isinstance(blocked, Blocked)
-    assert blocked.reason is Reason.BLOCKED
+    assert blocked.reason is Reason.FOREIGN_OBJECT
+
+
+@pytest.mark.parametrize("before", ["uid-0", ""], ids=["a predecessor", "a version without uids"])
+def test_what_was_taken_over_is_marked_anew(before):
+    successor = replace(DESIRED, predecessors=frozenset({"uid-0"}))
+
+    lines = summaries(converged(replace(DESIRED, uid=before)), successor)
+
+    assert sorted(lines) == sorted(
+        [f"mark schema {DESIRED.schema} as team-a/research's"]
+        + [f"mark role {role} as team-a/research's" for role in DESIRED.roles]
+    )
+
+
+def test_what_was_not_taken_over_blocks():
+    assert isinstance(plan(DESIRED, converged(replace(DESIRED, uid="uid-0"))), Blocked)
+
+
+# What the server is
 
 
 def test_a_server_that_is_too_old_is_rejected():
@@ -152,21 +239,227 @@ def test_a_server_that_is_too_old_is_rejected():
     assert blocked == Blocked(Reason.REJECTED, "the server is Postgres 14; 15 or newer is needed")
 
 
-def test_a_schema_newer_than_this_build_is_rejected():
-    observed = converged()
-    assert observed.schema
+def test_an_administrator_that_inherits_nothing_is_told_so():
+    assert isinstance(plan(DESIRED, replace(converged(), version=150000, admin_inherits=False)), Blocked)
+    assert plan(DESIRED, replace(converged(), version=160000, admin_inherits=False)) == []
 
-    blocked = plan(DESIRED, replace(observed, schema=replace(observed.schema, applied={9999: "x"})))
+
+def test_a_schema_newer_than_this_build_is_rejected():
+    blocked = plan(DESIRED, with_schema(applied={9999: "x"}))
 
     assert isinstance(blocked, Blocked)
     assert blocked.reason is Reason.REJECTED
     assert "newer than this build" in blocked.message
 
 
-def test_more_replicas_may_open_more_connections():
-    names = TenantNames("team-a", "research")
+def test_where_public_may_not_connect_the_roles_are_let_in():
+    lines = summaries(replace(empty(), public_may_connect=False))
 
-    assert desired_tenant(names, "x", 5).connection_limit > desired_tenant(names, "x", 1).connection_limit
+    assert [line for line in lines if "connect to database" in line] == [
+        f"let role {role} connect to database soma" for role in (A, B)
+    ]
+
+
+# What is in the schema
+
+
+def test_a_lost_table_blocks_and_is_named():
+    observed = converged()
+    assert observed.schema
+    tables = replace(observed.schema.objects[0], names=("schema_migrations", *sorted(TABLES - {"outbox"})))
+
+    blocked = plan(DESIRED, with_schema(objects=(tables,)))
+
+    assert isinstance(blocked, Blocked)
+    assert blocked.message.startswith(f"schema {DESIRED.schema} has lost table outbox")
+
+
+def test_tables_without_a_record_of_migrations_block():
+    blocked = plan(DESIRED, with_schema(applied={}))
+
+    assert isinstance(blocked, Blocked)
+    assert "no record in schema_migrations" in blocked.message
+
+
+def test_the_tables_of_the_migrations_are_known():
+    assert {"memories", "vectors", "outbox", "metadata"} <= TABLES
+    later = Migration(2, "later", "create table more (id int);\ndrop table outbox;\n")
+
+    assert tables_of((*all_migrations(), later)) == TABLES - {"outbox"} | {"more"}
+
+
+def test_a_sweep_that_did_not_look_at_migrations_plans_none():
+    assert plan(DESIRED, with_schema(applied=None)) == []
+
+
+def test_migrations_that_cannot_be_read_yet_run_after_the_administrator_may():
+    lines = summaries(with_schema(with_role(OWNER, admin_may_be=False), applied=None))
+
+    assert lines == [
+        f"let the administrator act as role {OWNER}",
+        f"migrate schema {DESIRED.schema}: whatever is missing",
+    ]
+
+
+NOBODY_ELSE = "mem_team_b_notes_0a1b2c3d_a"
+
+
+@pytest.mark.parametrize(
+    ("grantee", "privileges", "step"),
+    [
+        ("public", {"SELECT"}, "take SELECT on 2 tables"),
+        (A, {"SELECT", "INSERT", "UPDATE", "DELETE", "TRUNCATE"}, "take TRUNCATE on 2 tables"),
+        (NOBODY_ELSE, {"SELECT"}, f"from {NOBODY_ELSE}"),
+        (B, {"SELECT"}, "read and write 2 tables"),
+        ("backup", {"SELECT"}, None),
+        ("mem_like_but_no_tenant", {"SELECT"}, None),
+    ],
+)
+def test_privileges_on_tables_are_exact_for_tenants_and_left_to_people_for_others(grantee, privileges, step):
+    observed = converged()
+    assert observed.schema
+    tables, *others = observed.schema.objects
+    acl = {**(tables.acl or {}), grantee: frozenset(privileges)}
+    changed = replace(tables, acl=acl, names=("memories", "outbox"))
+    same = replace(tables, names=tuple(name for name in tables.names if name not in changed.names))
+
+    lines = summaries(with_schema(objects=(changed, same, *others)))
+
+    assert len(lines) == (1 if step else 0)
+    assert all(str(step) in line for line in lines)
+
+
+def test_what_may_be_passed_on_is_taken_before_it_is_granted_again():
+    observed = converged()
+    assert observed.schema
+    tables, *others = observed.schema.objects
+    acl = {**(tables.acl or {}), A: frozenset({"SELECT WITH GRANT OPTION", "INSERT", "UPDATE", "DELETE"})}
+
+    lines = summaries(with_schema(objects=(replace(tables, acl=acl), *others)))
+
+    assert [line.split()[0] for line in lines] == ["take", "let"]
+
+
+def test_objects_of_others_in_the_schema_are_left_alone():
+    observed = converged()
+    assert observed.schema
+    theirs = ObservedObjects("table", "postgres", {"public": frozenset({"SELECT"})}, ("precious",))
+
+    assert plan(DESIRED, with_schema(objects=(*observed.schema.objects, theirs))) == []
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "words"),
+    [
+        ("full", "read", "take DELETE, INSERT, UPDATE"),
+        ("read", "full", "read and write"),
+        ("full", "none", "close role"),
+        ("none", "full", "allow role"),
+        ("none", "read", "let the login roles read "),
+    ],
+)
+def test_each_change_of_access_has_its_steps(before, after, words):
+    lines = summaries(converged(replace(DESIRED, access=before)), replace(DESIRED, access=after))
+
+    assert any(words in line for line in lines), lines
+
+
+def test_sessions_end_last_and_only_those_of_roles_that_may_not_log_in():
+    both = replace(DESIRED, slots=(replace(DESIRED.slots[0], password=None), DESIRED.slots[1]))
+    observed = with_role(A, with_role(B, sessions=3), sessions=2)
+
+    assert steps(observed, both)[-1] == EndSessions((A, B))
+    assert EndSessions((B,)) in steps(with_role(B, sessions=1))
+    assert steps(with_role(A, sessions=7)) == []
+
+
+# Deletion
+
+
+def test_a_deletion_fences_first_and_drops_the_owner_last():
+    found = plan_deletion(DESIRED, with_role(A, sessions=1), drop=True)
+    assert isinstance(found, list)
+    lines = [step.summary for step in found]
+
+    assert lines[0] == f"close role {A}: no login, no password"
+    ended = found.index(EndSessions((A,)))
+    assert lines[ended + 1 :] == [
+        f"drop schema {DESIRED.schema} and all memories in it",
+        f"drop role {A}",
+        f"drop role {B}",
+        f"drop role {OWNER}",
+    ]
+
+
+def test_a_retained_tenant_that_is_fenced_needs_no_step():
+    fenced = replace(DESIRED, access="none")
+
+    assert plan_deletion(DESIRED, converged(fenced), drop=False) == []
+
+
+def test_nothing_to_delete_is_no_step():
+    assert plan_deletion(DESIRED, empty(), drop=True) == []
+
+
+def test_what_belongs_to_another_object_is_no_business_of_a_deletion():
+    others = converged(replace(DESIRED, uid="uid-2"))
+
+    assert plan_deletion(DESIRED, others, drop=True) == []
+    assert plan_deletion(DESIRED, others, drop=False) == []
+
+
+@pytest.mark.parametrize(
+    ("observed", "words"),
+    [
+        (with_schema(comment=None), "its comment says None"),
+        (with_schema(owner="postgres"), "belongs to role postgres"),
+        (replace(converged(), elsewhere=("objects in database other",)), "objects in database other"),
+        (
+            with_schema(objects=(ObservedObjects("table", "postgres", None, ("precious",)),)),
+            "table precious in schema",
+        ),
+    ],
+    ids=["an unmarked schema of our role", "a foreign owner", "things elsewhere", "a foreign table"],
+)
+def test_a_drop_that_would_hit_more_than_the_tenant_is_blocked(observed, words):
+    blocked = plan_deletion(DESIRED, observed, drop=True)
+
+    assert isinstance(blocked, Blocked)
+    assert blocked.reason is Reason.DELETION_BLOCKED
+    assert words in blocked.message
+
+
+@given(
+    present=st.sets(st.sampled_from([*DESIRED.roles, "schema"])),
+    foreign=st.sets(st.sampled_from([*DESIRED.roles, "schema"])),
+    sessions=st.integers(0, 2),
+)
+def test_no_deletion_names_what_is_missing_or_not_ours(present, foreign, sessions):
+    observed = with_role(A, sessions=sessions)
+    roles = {
+        name: replace(role, comment=None) if name in foreign else role
+        for name, role in observed.roles.items()
+        if name in present
+    }
+    assert observed.schema
+    schema = replace(observed.schema, comment=None) if "schema" in foreign else observed.schema
+    world = replace(observed, roles=roles, schema=schema if "schema" in present else None)
+
+    found = plan_deletion(DESIRED, world, drop=True)
+
+    untouchable = {*foreign, *(set(DESIRED.roles) - present)}
+    dropped = [] if isinstance(found, Blocked) else [step.summary for step in found if "drop" in step.summary]
+    assert not any(line == f"drop role {name}" for line in dropped for name in untouchable)
+    assert "schema" in present - foreign or not any("drop schema" in line for line in dropped)
+
+
+# Names and words
+
+
+def test_more_replicas_may_open_more_connections():
+    five, one = (desired_tenant(NAMES, {"a": "x"}, replicas) for replicas in (5, 1))
+
+    assert five.connection_limit > one.connection_limit
 
 
 @given(st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), min_size=1))
@@ -191,3 +484,9 @@ def test_lists_of_names_are_split_as_postgres_does(text, names):
 def test_what_cannot_be_a_name_is_refused(name):
     with pytest.raises(ValueError, match="cannot be the name"):
         statement("create_schema", schema=name, owner="x")
+
+
+def test_what_is_no_privilege_is_refused():
+    objects = Qualified("s", ("t",))
+    with pytest.raises(ValueError, match="no privilege"):
+        statement("revoke_tables", objects=objects, role="x", privileges=Keywords(("SELECT; DROP TABLE t",)))

@@ -1,108 +1,198 @@
-"""The manifests: what Kubernetes and the local runner are told to run."""
+"""The manifests as a whole: valid, complete, owned, and the same for the same input."""
 
 import json
+from copy import deepcopy
 
+import kubernetes_validate
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from kubernetes_validate.utils import all_versions
+from tenants import CERTIFICATE, container, namespace, template, workload
 
-from memory_contracts.settings import LIVENESS_PATH, READINESS_PATH, RuntimeSettings, load_settings
-from memory_contracts.v1alpha1 import MemoryCluster, MemoryNamespace
-from memory_operator.local.pod_environment import resolve_environment
-from memory_operator.specs.deployment import CONFIG_HASH
-from memory_operator.specs.environment import Credentials, Listen, build_environment
-from memory_operator.specs.workload import Workload, build_workload
+from memory_contracts.settings import API_PORT
+from memory_operator.specs.deployment import most_replicas
+from memory_operator.specs.labels import API_COMPONENT, selector_labels
+from memory_operator.specs.pod import CONFIG_HASH
+from memory_operator.specs.tenant import Credentials, tenant_names
+from memory_operator.specs.workload import KINDS
 
-LISTEN = Listen("0.0.0.0", 9595)
-CREDENTIALS = Credentials("api-token", "pass/word")
-
-
-def namespace(**spec: object) -> MemoryNamespace:
-    return MemoryNamespace.model_validate({"metadata": {"name": "research", "namespace": "team-a"}, "spec": spec})
-
-
-def cluster(host: str = "db.example.com") -> MemoryCluster:
-    external = {"host": host, "sslMode": "require", "adminSecretRef": {"name": "admin"}}
-    return MemoryCluster.model_validate(
-        {
-            "metadata": {"name": "default", "namespace": "team-a"},
-            "spec": {"postgres": {"external": external}, "defaults": {"image": "registry/memory:1"}},
-        }
-    )
-
-
-def workload(listen: Listen = LISTEN, **spec: object) -> Workload:
-    return build_workload(namespace(**spec), cluster(), listen, CREDENTIALS)
-
-
-def container(built: Workload):
-    return built.deployment["spec"]["template"]["spec"]["containers"][0]
-
-
-def test_the_process_reads_back_the_settings_that_were_meant():
-    read = load_settings(resolve_environment(workload(embedding={"provider": "hash", "dimensions": 128})))
-
-    assert read == RuntimeSettings(
-        namespace="team-a/research",
-        host="0.0.0.0",
-        port=9595,
-        token="api-token",
-        postgres_url="postgresql://mem_team_a_research_2aee086f_a:pass%2Fword@db.example.com:5432/soma",
-        postgres_schema="mem_team_a_research_2aee086f",
-        postgres_ssl_mode="require",
-        migrate_on_start=False,
-        embedding_provider="hash",
-        embedding_dimensions=128,
-    )
+# The pause before a pod stops came with 1.30.
+KUBERNETES = [each for each in dict.fromkeys(all_versions()) if int(each.split(".")[1]) >= 30]
+PODS = {
+    "metadata": {"labels": {"team": "blue"}, "annotations": {"note": "ours"}},
+    "spec": {
+        "nodeSelector": {"disk": "fast"},
+        "tolerations": [{"key": "dedicated", "operator": "Exists", "effect": "NoSchedule"}],
+        "affinity": {"nodeAffinity": {}},
+        "topologySpreadConstraints": [],
+        "priorityClassName": "high",
+        "runtimeClassName": "gvisor",
+        "imagePullSecrets": [{"name": "pull"}],
+    },
+}
+PEERS = [
+    {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}},
+    {"podSelector": {"matchExpressions": [{"key": "app", "operator": "In", "values": ["web"]}]}},
+    {"ipBlock": {"cidr": "10.0.0.0/8", "except": ["10.1.0.0/16"]}},
+]
+EVERYTHING = {
+    "api": {
+        "autoscaling": {"minReplicas": 2, "maxReplicas": 5},
+        "resources": {"requests": {"cpu": 1, "memory": "1Gi"}, "limits": {"memory": "2Gi"}},
+        "podTemplate": PODS,
+    },
+    "networkPolicy": {"allowFrom": PEERS},
+}
+FULL = {"ca": CERTIFICATE, "host": "fd00::1", **EVERYTHING}
+WANTED = {"plain": {}, "everything": FULL, "stopped, without a uid": {"state": "Hibernated", "uid": ""}}
 
 
-def test_an_address_with_colons_is_bracketed():
-    environment = build_environment(namespace(), cluster("fd00::1"), LISTEN, CREDENTIALS)
-
-    assert "@[fd00::1]:5432/" in environment.secret["POSTGRES_URL"]
+def kinds(built):
+    return [(each["apiVersion"], each["kind"]) for each in built.children]
 
 
-def test_secrets_are_in_the_secret_and_nowhere_else():
+@pytest.mark.parametrize("version", KUBERNETES)
+@pytest.mark.parametrize("wanted", WANTED.values(), ids=WANTED)
+def test_every_manifest_follows_the_published_schema_to_the_letter(version, wanted):
+    for manifest in workload(**wanted).children:
+        kubernetes_validate.validate(manifest, version, strict=True)
+
+
+def test_the_schema_notices_a_field_that_does_not_exist():
+    misspelt = deepcopy(workload().deployment)
+    misspelt["spec"]["minReadySecond"] = 1
+
+    with pytest.raises(kubernetes_validate.ValidationError):
+        kubernetes_validate.validate(misspelt, KUBERNETES[-1], strict=True)
+
+
+def test_a_full_workload_has_one_of_each_kind_and_two_secrets():
+    emitted = kinds(workload(**EVERYTHING))
+
+    assert set(emitted) == set(KINDS)
+    assert sorted(emitted) == sorted([*KINDS, ("v1", "Secret")])
+
+
+def test_what_pods_need_and_what_confines_them_is_applied_before_them():
+    order = [kind for _, kind in kinds(workload(**EVERYTHING))]
+
+    before = {"ServiceAccount", "ConfigMap", "Secret", "NetworkPolicy"}
+    assert set(order[: order.index("Deployment")]) == before
+
+
+@pytest.mark.parametrize(
+    ("spec", "absent"),
+    [
+        (EVERYTHING, set()),
+        ({}, {"HorizontalPodAutoscaler"}),
+        ({"networkPolicy": {"mode": "Disabled"}}, {"NetworkPolicy", "HorizontalPodAutoscaler"}),
+    ],
+    ids=["both wanted", "no autoscaling", "neither"],
+)
+def test_autoscaler_and_network_policy_are_there_when_they_are_asked_for(spec, absent):
+    assert {kind for _, kind in KINDS} - {kind for _, kind in kinds(workload(**spec))} == absent
+
+
+def test_every_child_is_owned_labelled_and_in_the_namespace_of_its_owner():
+    owner = {
+        "apiVersion": "memory.somafractal.io/v1alpha1",
+        "kind": "MemoryNamespace",
+        "name": "research",
+        "uid": "0d5c7b9e",
+        "controller": True,
+        "blockOwnerDeletion": True,
+    }
+    labels = {
+        "app.kubernetes.io/name": "memory",
+        "app.kubernetes.io/instance": "research",
+        "app.kubernetes.io/component": "api",
+        "app.kubernetes.io/part-of": "somafractal-memory",
+        "app.kubernetes.io/managed-by": "memory-operator",
+        "memory.somafractal.io/namespace": "research",
+    }
+    for child in workload(**EVERYTHING).children:
+        metadata = child["metadata"]
+        watched = {"memory.somafractal.io/watch": "owned"} if child["kind"] == "Secret" else {}
+        assert (metadata["namespace"], metadata["ownerReferences"]) == ("team-a", [owner])
+        assert metadata["labels"] == labels | watched
+
+
+def test_without_a_uid_nothing_claims_an_owner():
+    assert all("ownerReferences" not in child["metadata"] for child in workload(uid="").children)
+
+
+def test_names_are_those_of_the_tenant():
+    named = {(each["kind"], each["metadata"]["name"]) for each in workload(**EVERYTHING).children}
+
+    secrets = {("Secret", "research-credentials"), ("Secret", "research-binding")}
+    assert named == secrets | {(kind, "research-api") for _, kind in KINDS if kind != "Secret"}
+
+
+def test_everything_that_selects_pods_selects_those_of_the_deployment():
+    built = workload(**EVERYTHING)
+    pods = template(built)["metadata"]["labels"]
+    selectors = [
+        built.service["spec"]["selector"],
+        built.deployment["spec"]["selector"]["matchLabels"],
+        built.disruption_budget["spec"]["selector"]["matchLabels"],
+        built.network_policy["spec"]["podSelector"]["matchLabels"],
+    ]
+
+    assert all(each == selector_labels(tenant_names(namespace()), API_COMPONENT) for each in selectors)
+    assert selectors[0].items() <= pods.items()
+
+
+def test_the_service_leads_from_the_well_known_port_to_the_containers_port():
     built = workload()
+    (port,) = built.service["spec"]["ports"]
 
-    assert set(built.secret["stringData"]) == {"SOMA_API_TOKEN", "POSTGRES_URL"}
-    for manifest in (built.config_map, built.deployment, built.service):
-        assert "api-token" not in json.dumps(manifest)
-        assert "word" not in json.dumps(manifest).replace("password", "")
-    assert "api-token" not in repr(CREDENTIALS)
+    assert port["port"] == API_PORT
+    assert port["targetPort"] == container(built)["ports"][0]["name"]
 
 
-def test_the_deployment_runs_the_runtime_and_probes_it():
-    built = workload(api={"replicas": 3})
-    api = container(built)
+def test_the_budget_lets_every_drain_go_on():
+    spec = workload().disruption_budget["spec"]
 
-    assert built.deployment["spec"]["replicas"] == 3
-    assert (api["image"], api["command"]) == ("registry/memory:1", ["python", "-m", "memory_runtime"])
-    assert api["readinessProbe"]["httpGet"]["path"] == READINESS_PATH
-    assert api["livenessProbe"]["httpGet"]["path"] == LIVENESS_PATH
-    assert api["ports"] == [{"name": "http", "containerPort": 9595, "protocol": "TCP"}]
-    assert {"name": "OPENBLAS_NUM_THREADS", "value": "1"} in api["env"]
+    assert (spec["maxUnavailable"], spec["unhealthyPodEvictionPolicy"]) == (1, "AlwaysAllow")
 
 
-def test_service_and_deployment_select_the_same_pods():
-    built = workload()
-    pods = built.deployment["spec"]["template"]["metadata"]["labels"]
-
-    for selector in (built.service["spec"]["selector"], built.deployment["spec"]["selector"]["matchLabels"]):
-        assert selector.items() <= pods.items()
-    assert pods["app.kubernetes.io/managed-by"] == "memory-operator"
+AUTOSCALING = {"minReplicas": 2, "maxReplicas": 5, "targetCpuUtilization": 70}
 
 
-def test_all_objects_carry_the_tenants_namespace_and_the_names_it_refers_to():
-    built = workload()
-    sources = container(built)["envFrom"]
+@pytest.mark.parametrize(
+    ("spec", "written", "replicas", "most"),
+    [
+        ({}, 1, 1, 1),
+        ({"api": {"replicas": 3}}, 3, 3, 3),
+        ({"api": {"replicas": 3, "autoscaling": AUTOSCALING}}, None, 2, 5),
+        ({"api": {"replicas": 3}, "state": "ReadOnly"}, 3, 3, 3),
+        ({"api": {"replicas": 3}, "state": "Hibernated"}, 0, 0, 3),
+        ({"api": {"replicas": 3}, "state": "Fenced"}, 0, 0, 3),
+        ({"api": {"autoscaling": AUTOSCALING}, "state": "Fenced"}, 0, 0, 5),
+    ],
+    ids=["default", "asked", "autoscaler's", "read only", "hibernated", "fenced", "fenced under an autoscaler"],
+)
+def test_the_number_of_pods_follows_state_and_specification(spec, written, replicas, most):
+    built = workload(**spec)
 
-    assert {each["metadata"]["namespace"] for each in vars_of(built)} == {"team-a"}
-    assert sources == [{"configMapRef": {"name": "research-api"}}, {"secretRef": {"name": "research-credentials"}}]
-    assert built.config_map["metadata"]["name"] == "research-api"
-    assert built.secret["metadata"]["name"] == "research-credentials"
+    assert built.deployment["spec"].get("replicas") == written
+    assert (built.replicas, most_replicas(namespace(**spec))) == (replicas, most)
 
 
-def vars_of(built: Workload):
-    return (built.config_map, built.secret, built.deployment, built.service)
+def test_the_autoscaler_has_the_bounds_and_the_target_of_the_specification():
+    spec = workload(api={"autoscaling": AUTOSCALING}).autoscaler["spec"]
+
+    assert spec["scaleTargetRef"] == {"apiVersion": "apps/v1", "kind": "Deployment", "name": "research-api"}
+    assert (spec["minReplicas"], spec["maxReplicas"]) == (2, 5)
+    assert spec["metrics"][0]["resource"]["target"] == {"type": "Utilization", "averageUtilization": 70}
+
+
+def config_hash(built):
+    return template(built)["metadata"]["annotations"][CONFIG_HASH]
+
+
+PASSWORDS = {"a": "first/pass@word-in-use", "b": "second-password-waits"}
 
 
 @pytest.mark.parametrize(
@@ -110,23 +200,40 @@ def vars_of(built: Workload):
     [
         ({}, False),
         ({"api": {"replicas": 5}}, False),
+        ({"state": "Hibernated"}, False),
+        ({"networkPolicy": {"mode": "Disabled"}}, False),
+        ({"credentials": Credentials("the-token-of-the-team", PASSWORDS | {"b": "another-that-waits"})}, False),
+        ({"credentials": Credentials("the-token-of-the-team", PASSWORDS, redis_password="unused" * 4)}, False),
         ({"api": {"logLevel": "debug"}}, True),
         ({"embedding": {"provider": "hash"}}, True),
+        ({"state": "ReadOnly"}, True),
+        ({"host": "db2.example.com"}, True),
+        ({"ca": CERTIFICATE}, True),
+        ({"credentials": Credentials("the-token-of-the-team", PASSWORDS | {"a": "another-in-use"})}, True),
+        ({"credentials": Credentials("the-token-of-the-team", PASSWORDS, "b")}, True),
+        ({"credentials": Credentials("another-token-of-the-team", PASSWORDS)}, True),
     ],
-    ids=["nothing", "replicas", "log level", "embedding"],
-)
-def test_pods_are_replaced_when_their_environment_changes(change, replaced):
-    def hash_of(built: Workload) -> str:
-        return built.deployment["spec"]["template"]["metadata"]["annotations"][CONFIG_HASH]
-
-    assert (hash_of(workload()) != hash_of(workload(**change))) is replaced
-
-
-def test_a_new_password_replaces_the_pods():
-    before, after = (build_environment(namespace(), cluster(), LISTEN, Credentials("t", each)) for each in ("a", "b"))
-
-    assert before.digest != after.digest
+    ids=[
+        "nothing", "replicas", "state", "network", "password not in use", "secret that the process does not read",
+        "log level", "embedding", "read only", "host", "authority", "password in use", "slot", "token",
+    ],
+)  # fmt: skip
+def test_pods_are_replaced_when_and_only_when_what_they_read_changes(change, replaced):
+    assert (config_hash(workload(**change)) != config_hash(workload())) is replaced
 
 
-def test_the_same_input_gives_the_same_manifests():
-    assert workload() == workload()
+def test_a_new_certificate_replaces_the_pods_though_no_variable_changes():
+    assert config_hash(workload(ca=CERTIFICATE)) != config_hash(workload(ca=CERTIFICATE * 2))
+
+
+def test_the_same_input_gives_the_same_manifests_in_the_same_order():
+    first, second = (json.dumps(workload(**FULL).children) for _ in range(2))
+
+    assert first == second
+
+
+@given(st.permutations(list(PODS["spec"])))
+def test_the_order_in_which_fields_were_written_changes_nothing(order):
+    shuffled = {"spec": {field: PODS["spec"][field] for field in order}}
+
+    assert workload(api={"podTemplate": shuffled}) == workload(api={"podTemplate": {"spec": PODS["spec"]}})

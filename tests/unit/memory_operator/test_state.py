@@ -6,10 +6,9 @@ import stat
 
 import pytest
 
-from memory_contracts.conditions import ConditionType
 from memory_contracts.errors import Conflict, Rejected
 from memory_contracts.v1alpha1 import MemoryNamespace, MemoryNamespaceStatus
-from memory_operator.local.files import ROTATE_BYTES, rotate, tail, write_atomically
+from memory_operator.local.files import ROTATE_BYTES, rotate, tail, write_atomically, write_once
 from memory_operator.local.processes import observe_process
 from memory_operator.local.state import LocalOptions, LocalStatus, ProcessStatus, StateDirectory, find_state
 
@@ -46,12 +45,50 @@ def test_one_directory_holds_the_memories_of_one_namespace(state):
 
     with pytest.raises(Rejected, match="holds the memories of team-a/research"):
         state.accept(namespace("other"))
-    with pytest.raises(Rejected, match="clusterRef"):
-        state.accept(namespace(clusterRef={"name": "elsewhere"}))
 
     desired = state.desired()
     assert desired
     assert desired.metadata.name == "research"
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"clusterRef": {"name": "elsewhere"}}, "spec.clusterRef cannot change"),
+        ({"embedding": {"provider": "hash"}}, "spec.embedding cannot change"),
+        ({"events": {"partitions": 2}}, "spec.events.partitions can only grow"),
+    ],
+    ids=["another cluster", "another model", "fewer partitions"],
+)
+def test_what_an_api_server_would_refuse_is_refused_here_with_what_to_do(state, change, sentence):
+    state.accept(namespace())
+
+    with pytest.raises(Rejected) as caught:
+        state.accept(namespace(**change))
+
+    assert caught.value.detail.startswith(sentence)
+    assert caught.value.detail.endswith("; to begin anew: soma down --purge, or another --state-dir")
+    assert state.desired().spec == namespace().spec
+
+
+def test_each_directory_makes_an_object_of_its_own_and_stays_with_it(state, tmp_path):
+    elsewhere = StateDirectory(tmp_path / "another place")
+    elsewhere.prepare()
+
+    first, other = state.accept(namespace()), elsewhere.accept(namespace())
+
+    assert first.metadata.uid
+    assert first.metadata.uid != other.metadata.uid
+    assert state.accept(namespace(api={"replicas": 2})).metadata.uid == first.metadata.uid
+    assert StateDirectory(state.path).desired().metadata.uid == first.metadata.uid
+    state.desired_file.unlink()
+    assert state.accept(namespace()).metadata.uid == first.metadata.uid
+
+
+def test_the_uid_of_a_file_that_came_out_of_a_cluster_is_not_taken_over(state):
+    copied = MemoryNamespace.model_validate({"metadata": {"name": "research", "uid": "of-another-cluster"}})
+
+    assert state.accept(copied).metadata.uid == state.uid() != "of-another-cluster"
 
 
 def test_status_and_options_come_back_as_written(state):
@@ -133,6 +170,27 @@ def test_a_file_is_written_whole_with_its_mode(tmp_path):
     assert list(tmp_path.iterdir()) == [file]
 
 
+def _write_once(path, barrier) -> None:
+    barrier.wait()
+    write_once(path, str(os.getpid()))
+
+
+def test_of_several_first_writers_one_wins(tmp_path):
+    file, context = tmp_path / "identity", multiprocessing.get_context("spawn")
+    barrier = context.Barrier(3)
+    writers = [context.Process(target=_write_once, args=(file, barrier)) for _ in range(3)]
+    for each in writers:
+        each.start()
+    for each in writers:
+        each.join(20)
+
+    winner = file.read_text()
+    assert winner in {str(each.pid) for each in writers}
+    write_once(file, "late")
+    assert file.read_text() == winner
+    assert list(tmp_path.iterdir()) == [file]
+
+
 def test_a_large_log_makes_room(tmp_path):
     log = tmp_path / "api.log"
     log.write_bytes(b"x" * (ROTATE_BYTES + 1))
@@ -151,13 +209,3 @@ def test_the_tail_begins_after_the_offset(tmp_path):
     assert tail(log, 5, offset=4) == "two\nthree"
     assert tail(log, 5, offset=99) == "one\ntwo\nthree"  # rotated meanwhile
     assert tail(tmp_path / "none", 5) == ""
-
-
-def test_conditions_are_named_in_the_order_of_the_stages():
-    assert [str(each) for each in ConditionType] == [
-        "ClusterAccepted",
-        "CredentialsReady",
-        "SchemaReady",
-        "APIAvailable",
-        "Ready",
-    ]

@@ -6,8 +6,8 @@ from hypothesis import strategies as st
 from pydantic import SecretStr
 
 from memory_contracts.errors import Rejected
-from memory_contracts.settings import RuntimeSettings
-from memory_runtime.api.auth import MIN_TOKEN_LENGTH, Scope, Tokens
+from memory_contracts.settings import MIN_TOKEN_LENGTH, RuntimeSettings
+from memory_runtime.api.auth import Scope, Tokens
 
 ONE, TWO, READER = "one-token-of-the-team", "two-token-of-the-team", "reader-of-the-memory"
 BOTH, READ, NOTHING = {Scope.READ, Scope.WRITE}, {Scope.READ}, set()

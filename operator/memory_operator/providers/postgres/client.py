@@ -1,266 +1,179 @@
-"""Observes and applies in Postgres; the only module of the operator that knows the driver.
+"""One Postgres server as the reconcile sees it: passes over tenants, the sweep over all of them, facts.
 
 One pass over a tenant is one transaction under a lock of the tenant's: concurrent passes wait for one another, and a
-crash leaves either everything or nothing.
+crash leaves either everything or nothing. It takes three round trips when nothing has to change. Only where sessions
+have to end is there a commit in between: a role that may still log in would simply come back.
 """
 
 from __future__ import annotations
 
 import asyncio
-import base64
 import contextlib
-import hashlib
-import hmac
-import logging
-import os
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from typing import Any
+from dataclasses import replace
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
 
 import asyncpg
 
-from memory_contracts.database.migrations import applied_migrations, migrate
-from memory_contracts.errors import Conflict, PlatformError, Rejected, Unavailable
+from memory_contracts.errors import PlatformError
 from memory_operator.providers.postgres.address import PostgresAddress
-from memory_operator.providers.postgres.plan import (
-    DEFAULT_EXTENSION_SCHEMA,
-    SET_OPTION_VERSION,
-    DesiredTenant,
-    Execute,
-    Migrate,
-    ObservedRole,
-    ObservedSchema,
-    ObservedTenant,
-    SetPassword,
-    Step,
-)
+from memory_operator.providers.postgres.claimant import Claimant
+from memory_operator.providers.postgres.failures import ledger_is_missing, remembered_epoch, translated
+from memory_operator.providers.postgres.ledger_schema import ensure_ledger
+from memory_operator.providers.postgres.observer import Observer
+from memory_operator.providers.postgres.passwords import PasswordMemory
+from memory_operator.providers.postgres.plan import plan
+from memory_operator.providers.postgres.pool import PostgresPool, transaction
+from memory_operator.providers.postgres.session import PostgresSession
 from memory_operator.providers.postgres.sql import Literal, query, statement
+from memory_operator.providers.postgres.tenant import DesiredTenant
+from memory_operator.providers.shapes import BackendFacts, Term
 
-CONNECT_SECONDS = 5.0
-COMMAND_SECONDS = 10.0
-# A migration may rewrite or index a large table.
-MIGRATION_SECONDS = 600.0
-SCRAM_ITERATIONS = 4096
+if TYPE_CHECKING:
+    from memory_operator.providers.postgres.pool import Connection
 
-logger = logging.getLogger(__name__)
-
-
-class PostgresClient:
-    """The Postgres provider of the reconcile. Stateless: every pass opens its own connection."""
-
-    @asynccontextmanager
-    async def session(self, address: PostgresAddress, desired: DesiredTenant) -> AsyncIterator[PostgresSession]:
-        """Open the one transaction in which the tenant is observed and changed; commits unless an error leaves it."""
-        where = f"Postgres at {address.host}:{address.port}"
-        with _translated(where):
-            connection = await _connect(address, address.user, address.password)
-            try:
-                async with connection.transaction():
-                    await _lock(connection, desired.schema)
-                    yield PostgresSession(connection, address)
-            finally:
-                await _close(connection)
+MAX_CONNECTIONS = 8
+# So many tenants are compared before other tasks get their turn.
+TENANTS_AT_A_STRETCH = 25
+NO_GUARD = "select"
 
 
-class PostgresSession:
-    """The open transaction on one tenant."""
+class PostgresBackend:
+    """A server and its pool, shared by all passes. Without a claimant nothing is claimed or fenced."""
 
-    def __init__(self, connection: asyncpg.Connection[Any], address: PostgresAddress) -> None:
-        self._connection = connection
-        self._address = address
+    def __init__(
+        self,
+        address: PostgresAddress,
+        claimant: Claimant | None = None,
+        *,
+        term: Term | None = None,
+        max_connections: int = MAX_CONNECTIONS,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.address = address
+        self._claimant = claimant
+        self._term = term
+        self._pool = PostgresPool(address, max_connections)
+        self._passwords = PasswordMemory(self._pool.may_log_in, clock)
+        self._observer = Observer(self._passwords)
+        self._announced: Claimant | None = None
 
-    async def observe(self, desired: DesiredTenant) -> ObservedTenant:
-        """Return what Postgres holds for the tenant; changes nothing."""
-        server = await self._row("server")
-        assert server is not None
-        login = await self._role(desired.login_role)
-        owner = await self._role(desired.owner_role)
-        may_be_owner = server["superuser"] or await self._may_become(desired.owner_role, server["version"])
-        extension_schema = server["extension_schema"] or DEFAULT_EXTENSION_SCHEMA
-        roles = (desired.owner_role, desired.login_role)
-        return ObservedTenant(
-            version=server["version"],
-            database=server["database"],
-            extension_schema=server["extension_schema"],
-            owner=owner,
-            login=login,
-            schema=await self._schema(desired, may_be_owner),
-            admin_may_be_owner=may_be_owner,
-            password_works=login is not None and await self._password_works(desired),
-            login_may_connect=bool(await self._value("may_connect", desired.login_role)),
-            extension_usable={
-                role: bool(await self._value("may_use_schema", role, extension_schema)) for role in roles
-            },
-        )
+    async def __aenter__(self) -> Self:
+        return self
 
-    async def apply(self, desired: DesiredTenant, steps: Sequence[Step]) -> None:
-        """Carry out the steps, in order."""
-        for step in steps:
-            with _naming(step):
-                await self._apply(desired, step)
-            logger.info(step.summary, extra={"event": "postgres.step", "tenant": desired.tenant})
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
 
-    async def _apply(self, desired: DesiredTenant, step: Step) -> None:
-        match step:
-            case Execute(sql=sql, as_owner=True):
-                async with self._acting_as(desired.owner_role):
-                    await self._execute(sql)
-            case Execute(sql=sql):
-                await self._execute(sql)
-            case SetPassword(role):
-                verifier = Literal(scram_verifier(desired.password, os.urandom(16)))
-                await self._execute(statement("set_password", role=role, verifier=verifier))
-            case Migrate(schema, extension_schema):
-                async with self._acting_as(desired.owner_role), asyncio.timeout(MIGRATION_SECONDS):
-                    await self._execute(statement("set_path", schema=schema, extension_schema=extension_schema))
-                    await migrate(self._connection, schema)
+    @property
+    def claimant(self) -> Claimant | None:
+        """In whose name it writes, in the present term."""
+        if self._claimant is None or self._term is None:
+            return self._claimant
+        return replace(self._claimant, epoch=self._term.epoch)
 
     @asynccontextmanager
-    async def _acting_as(self, role: str) -> AsyncIterator[None]:
-        await self._execute(statement("assume_role", role=role))
-        yield
-        await self._execute(statement("reset_role"))  # after an error the transaction is over anyway
+    async def session(self, desired: DesiredTenant, *, read_only: bool = False) -> AsyncIterator[PostgresSession]:
+        """Open the one transaction in which the tenant is observed and changed; commits unless an error leaves it.
 
-    async def _role(self, name: str) -> ObservedRole | None:
-        row = await self._row("role", name)
-        if row is None:
-            return None
-        return ObservedRole(
-            comment=row["comment"],
-            can_login=row["can_login"],
-            privileged=row["privileged"],
-            connection_limit=row["connection_limit"],
-            settings=dict(each.split("=", 1) for each in row["settings"]),
-            member_of=tuple(row["member_of"]),
-        )
+        Read-only, the server itself refuses every change: for a dry run.
+        """
+        claimant = self.claimant
+        guarded = claimant is not None and not read_only
+        opening = statement("begin_read_only" if read_only else "begin", **({} if read_only else _lock(desired.schema)))
+        guard = claimant.guard(desired.tenant, desired.uid) if claimant else NO_GUARD
+        async with self.connection(with_ledger=guarded) as connection, transaction(connection, opening):
+            yield PostgresSession(connection, self._observer, self._passwords, opening, guard)
 
-    async def _schema(self, desired: DesiredTenant, may_be_owner: bool) -> ObservedSchema | None:
-        row = await self._row("schema", desired.schema, desired.login_role)
-        if row is None:
-            return None
-        relations = await self._rows("relations", desired.schema, desired.login_role)
-        lacking = [each["is_sequence"] for each in relations if not each["login_may"]]
-        defaults = await self._rows("default_privileges", desired.schema, desired.owner_role, desired.login_role)
-        ours = row["owner"] == desired.owner_role
-        return ObservedSchema(
-            comment=row["comment"],
-            owner=row["owner"],
-            login_usage=row["login_usage"],
-            login_create=row["login_create"],
-            open_to_public=row["open_to_public"] or any(each["open_to_public"] for each in relations),
-            tables_lacking=lacking.count(False),
-            sequences_lacking=lacking.count(True),
-            default_tables=frozenset(each["privilege"] for each in defaults if each["kind"] == "r"),
-            default_sequences=frozenset(each["privilege"] for each in defaults if each["kind"] == "S"),
-            applied=await self._applied(desired) if ours and may_be_owner else None,
-        )
+    async def drifted(self, tenants: Sequence[DesiredTenant]) -> set[str]:
+        """Return which of `tenants` are not as they should be, by one query for all; changes nothing.
 
-    async def _applied(self, desired: DesiredTenant) -> Mapping[int, str]:
-        if not await self._value("migrations_table", desired.schema):
-            return {}
-        async with self._acting_as(desired.owner_role):
-            await self._execute(statement("set_path", schema=desired.schema, extension_schema=DEFAULT_EXTENSION_SCHEMA))
-            return await applied_migrations(self._connection)
+        Applied migrations are left to the passes: they change with the build, not by themselves.
+        """
+        async with self.connection() as connection:
+            rows = await self._observer.rows(connection, tenants, with_migrations=False)
+        found: set[str] = set()
+        for number, (desired, row) in enumerate(zip(tenants, rows, strict=True)):
+            if number % TENANTS_AT_A_STRETCH == 0:
+                await asyncio.sleep(0)
+            with translated(self.address):
+                if plan(desired, await self._observer.tenant(desired, row)):
+                    found.add(desired.tenant)
+        return found
 
-    async def _may_become(self, role: str, version: int) -> bool:
-        name = "may_become_set" if version >= SET_OPTION_VERSION else "may_become_member"
-        return bool(await self._value(name, role))
+    async def facts(self) -> BackendFacts:
+        """Return what the server says about itself; raises as every first contact does."""
+        async with self.connection() as connection:
+            row = await connection.fetchrow(query("facts"))
+            assert row is not None
+            number = await connection.fetchval(query("identity")) if row["identified"] else None
+        server = number or f"{self.address.host}:{self.address.port}"
+        return BackendFacts(row["version"], f"{server}/{row['database']}", _features(row))
 
-    async def _password_works(self, desired: DesiredTenant) -> bool:
-        """Log in with it: what is stored about a password proves nothing."""
+    @asynccontextmanager
+    async def connection(self, *, with_ledger: bool = False) -> AsyncIterator[Connection]:
+        """Lend a connection of the pool; driver errors of the block become platform errors."""
+        with translated(self.address):
+            async with self._pool.lend() as connection:
+                try:
+                    if with_ledger and self.claimant != self._announced:
+                        await self._announce(connection)
+                    yield connection
+                except asyncpg.PostgresError as error:
+                    self._look_again(error)
+                    raise
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._pool.close()
+
+    async def _announce(self, connection: Connection) -> None:
+        """On first contact; apart from any pass, so that nobody has to wait for the rest of it."""
+        await ensure_ledger(connection)
         try:
-            connection = await _connect(self._address, desired.login_role, desired.password)
-        except (asyncpg.InvalidPasswordError, asyncpg.InvalidAuthorizationSpecificationError):
+            await self._fence(connection)
+        except asyncpg.PostgresError as error:
+            if not await self._outgrew(error):
+                raise
+            await self._fence(connection)
+
+    async def _fence(self, connection: Connection) -> None:
+        if claimant := self.claimant:
+            await connection.execute(claimant.fence())
+        self._announced = claimant
+
+    async def _outgrew(self, error: asyncpg.PostgresError) -> bool:
+        """Return whether this process leads all the same, now with an epoch that the ledger takes.
+
+        So it is when somebody has deleted the Lease, whose epoch began anew while the ledger remembers a greater one.
+        """
+        if self._term is None or not (found := remembered_epoch(error)):
             return False
-        except asyncpg.InsufficientPrivilegeError:
-            return True  # the password was right, only CONNECT is missing; a step of its own
-        await _close(connection)
-        return True
+        with contextlib.suppress(PlatformError):
+            return await self._term.raise_epoch(found) > found
+        return False
 
-    async def _execute(self, sql: str) -> None:
-        await self._connection.execute(sql, timeout=COMMAND_SECONDS)
-
-    async def _rows(self, name: str, *parameters: object) -> list[Any]:
-        return await self._connection.fetch(query(name), *parameters, timeout=COMMAND_SECONDS)
-
-    async def _row(self, name: str, *parameters: object) -> Any | None:
-        return await self._connection.fetchrow(query(name), *parameters, timeout=COMMAND_SECONDS)
-
-    async def _value(self, name: str, *parameters: object) -> object:
-        return await self._connection.fetchval(query(name), *parameters, timeout=COMMAND_SECONDS)
+    def _look_again(self, error: asyncpg.PostgresError) -> None:
+        """What was found out about the server may have changed under us."""
+        if ledger_is_missing(error):
+            self._announced = None
+        if isinstance(error, asyncpg.InsufficientPrivilegeError):
+            self._observer.look_again()
 
 
-def scram_verifier(password: str, salt: bytes) -> str:
-    """Return what Postgres stores for `password` (RFC 5803), which must be ASCII, so that SASLprep changes nothing."""
-    salted = hashlib.pbkdf2_hmac("sha256", password.encode("ascii"), salt, SCRAM_ITERATIONS)
-    client_key = hmac.digest(salted, b"Client Key", "sha256")
-    stored_key, server_key = hashlib.sha256(client_key).digest(), hmac.digest(salted, b"Server Key", "sha256")
-    salt64, stored64, server64 = (base64.b64encode(each).decode() for each in (salt, stored_key, server_key))
-    return f"SCRAM-SHA-256${SCRAM_ITERATIONS}:{salt64}${stored64}:{server64}"
+def _lock(schema: str) -> dict[str, Literal]:
+    return {"lock": Literal(f"memory operator {schema}")}
 
 
-async def _connect(address: PostgresAddress, user: str, password: str) -> asyncpg.Connection[Any]:
-    async with asyncio.timeout(CONNECT_SECONDS):
-        return await asyncpg.connect(
-            host=address.host,
-            port=address.port,
-            database=address.database,
-            user=user,
-            password=password,
-            ssl=address.ssl_mode,
-            server_settings={"application_name": "memory-operator"},
-        )
-
-
-async def _lock(connection: asyncpg.Connection[Any], schema: str) -> None:
-    """Wait for other passes over the same tenant; the lock ends with the transaction."""
-    await connection.execute(
-        "select pg_advisory_xact_lock(hashtextextended($1, 0))", f"memory operator {schema}", timeout=COMMAND_SECONDS
-    )
-
-
-async def _close(connection: asyncpg.Connection[Any]) -> None:
-    try:
-        await connection.close(timeout=CONNECT_SECONDS)
-    except (TimeoutError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
-        connection.terminate()
-
-
-@contextlib.contextmanager
-def _naming(step: Step) -> Iterator[None]:
-    """Say in the error which step failed."""
-    try:
-        yield
-    except PlatformError as error:
-        raise type(error)(f"{step.summary}: {error.detail}") from error
-    except asyncpg.PostgresError as error:
-        raise _meaning(error, step.summary) from error
-
-
-@contextlib.contextmanager
-def _translated(where: str) -> Iterator[None]:
-    try:
-        yield
-    except TimeoutError as error:
-        raise Unavailable(f"{where} does not answer in time") from error
-    except OSError as error:
-        raise Unavailable(f"{where} cannot be reached: {error.strerror or error}") from error
-    except asyncpg.PostgresError as error:
-        raise _meaning(error, where) from error
-    except asyncpg.InterfaceError as error:
-        raise Unavailable(f"{where}: {error}") from error
-
-
-# SQLSTATE classes: connection, resources, operator intervention, system. And what a concurrent pass can cause.
-_UNAVAILABLE_CLASSES = ("08", "53", "57", "58")
-_CONFLICT_STATES = ("23505", "42710", "42P06", "55P03", "XX000")  # XX000: "tuple concurrently updated"
-
-
-def _meaning(error: asyncpg.PostgresError, what: str) -> PlatformError:
-    """Return the error class that a driver error stands for."""
-    state, detail = error.sqlstate or "", f"{what}: {error}"
-    if state.startswith(_UNAVAILABLE_CLASSES):
-        return Unavailable(detail)
-    if state in _CONFLICT_STATES or state.startswith("40"):
-        return Conflict(detail)
-    return Rejected(detail)
+def _features(row: Any) -> tuple[str, ...]:
+    possible = {
+        "superuser": row["superuser"],
+        "readable-verifiers": row["verifiers"],
+        "pg_trgm": row["trigrams"],
+        "read-only": row["read_only"],
+    }
+    return tuple(name for name, present in possible.items() if present)

@@ -1,94 +1,134 @@
--- What is there. Parameters are bound; a role or schema that is missing gives no row or false, never an error.
+-- What is there. Parameters are bound; a role or schema that is missing gives null, never an error.
 
--- name: server
--- The server, who asks, and where the trigram extension lives.
+-- name: tenants
+-- One row for each tenant asked for, in that order: $1 schemas, $2 owner roles, $3 and $4 login roles; $5 asks for the
+-- applied migrations too. The sweep over all tenants and the pass over one use this same query.
+--
+-- Objects of a schema are found by their dependency on it, for pg_class has no index by schema: so a pass costs the same
+-- however many tenants there are. ts_stat() is the one built-in function of every build that runs a text as a query.
+with sessions (counted) as materialized (
+    select coalesce(jsonb_object_agg(usesysid, number), '{}')
+      from (select usesysid, count(*) as number from pg_stat_activity
+             where usesysid is not null group by usesysid) as each_role
+)
 select current_setting('server_version_num')::int as version,
+       d.datname as database,
+       admin.rolname as admin,
+       admin.rolinherit as admin_inherits,
+       x.nspname as extension_schema,
+       exists (select from aclexplode(coalesce(d.datacl, acldefault('d', d.datdba))) p
+                where p.grantee = 0 and p.privilege_type = 'CONNECT') as public_may_connect,
+       x.nspname is null or exists (select from aclexplode(coalesce(x.nspacl, acldefault('n', x.nspowner))) p
+                where p.grantee = 0 and p.privilege_type = 'USAGE') as public_may_use_extension,
+       (select json_object_agg(r.rolname, json_build_object(
+                   'comment', shobj_description(r.oid, 'pg_authid'),
+                   'can_login', r.rolcanlogin,
+                   'privileged', r.rolsuper or r.rolcreatedb or r.rolcreaterole or r.rolreplication or r.rolbypassrls,
+                   'connection_limit', r.rolconnlimit,
+                   'settings', r.rolconfig,
+                   'settings_here', (select here.setconfig from pg_db_role_setting here
+                                      where here.setdatabase = d.oid and here.setrole = r.oid),
+                   'member_of', array(select g.rolname::text from pg_auth_members m join pg_roles g on g.oid = m.roleid
+                                       where m.member = r.oid order by 1),
+                   'expires', coalesce(r.rolvaliduntil < 'infinity', false),
+                   'may_connect', has_database_privilege(r.oid, d.oid, 'CONNECT'),
+                   'may_use_extension', coalesce(has_schema_privilege(r.oid, x.oid, 'USAGE'), true),
+                   'admin_may_be', pg_has_role(admin.oid, r.oid, 'USAGE') and pg_has_role(admin.oid, r.oid,
+                       case when current_setting('server_version_num')::int < 160000 then 'MEMBER' else 'SET' end),
+                   'sessions', coalesce(((select counted from sessions) ->> r.oid::text)::int, 0),
+                   'oid', r.oid,
+                   'verifier', {verifier}))
+          from pg_roles r
+         where r.rolname = any (array[a.owner, a.slot_a, a.slot_b])) as roles,
+       (select json_build_object(
+                   'comment', obj_description(n.oid, 'pg_namespace'),
+                   'owner', pg_get_userbyid(n.nspowner),
+                   'acl', n.nspacl::text[],
+                   'defaults', (select json_object_agg(f.defaclobjtype, f.defaclacl::text[])
+                                  from pg_default_acl f join pg_roles o on o.oid = f.defaclrole
+                                 where f.defaclnamespace = n.oid and o.rolname = a.owner),
+                   'objects', (
+                       select json_agg(json_build_object('kind', kind, 'owner', owner, 'acl', acl, 'names', names))
+                         from (select kind, pg_get_userbyid(owner) as owner, acl, array_agg(name order by name) as names
+                                 from (select case c.relkind when 'S' then 'sequence' else 'table' end as kind,
+                                              c.relowner as owner, c.relacl::text[] as acl, c.relname as name
+                                         from pg_depend p join pg_class c on c.oid = p.objid
+                                        where p.refclassid = 'pg_namespace'::regclass and p.refobjid = n.oid
+                                          and p.classid = 'pg_class'::regclass
+                                          and c.relkind in ('r', 'p', 'v', 'm', 'f', 'S')
+                                       union all
+                                       select 'function', c.proowner, c.proacl::text[], c.proname
+                                         from pg_depend p join pg_proc c on c.oid = p.objid
+                                        where p.refclassid = 'pg_namespace'::regclass and p.refobjid = n.oid
+                                          and p.classid = 'pg_proc'::regclass) as object
+                                group by kind, owner, acl) as alike),
+                   'applied', case
+                       when not $5 then null
+                       when m.oid is null then array[]::text[]
+                       when has_schema_privilege(n.oid, 'USAGE') and has_table_privilege(m.oid, 'SELECT') then
+                           array(select word from ts_stat(format(
+                               'select array_to_tsvector(array[version || '':'' || checksum]) from %I.schema_migrations',
+                               n.nspname)))
+                   end)
+          from pg_namespace n
+         cross join lateral (select (select c.oid from pg_class c
+                                      where c.relname = 'schema_migrations' and c.relnamespace = n.oid
+                                        and c.relkind = 'r') as oid) as m
+         where n.nspname = a.schema) as schema
+  from unnest($1::name[], $2::name[], $3::name[], $4::name[])
+       with ordinality as a (schema, owner, slot_a, slot_b, position)
+ cross join (select * from pg_database where datname = current_database()) as d
+ cross join (select oid, rolname, rolinherit from pg_roles where rolname = current_user) as admin
+  left join (select n.oid, n.nspname, n.nspacl, n.nspowner
+               from pg_extension e join pg_namespace n on n.oid = e.extnamespace
+              where e.extname = 'pg_trgm') as x on true
+ order by a.position
+
+-- name: verifier
+-- What is stored about a password; for who may read it.
+(select s.rolpassword from pg_authid s where s.oid = r.oid)
+
+-- name: no_verifier
+-- For who may not.
+null
+
+-- name: verifiers_readable
+-- May the administrator read them?
+select has_column_privilege('pg_authid', 'rolpassword', 'SELECT')
+
+-- name: elsewhere
+-- What roles $1 own outside schema $2, or own or may use in other databases; as texts for a person.
+select distinct case when d.dbid in (0, h.oid) then i.type || ' ' || i.identity
+                     else 'objects in database ' || o.datname end as described
+  from pg_shdepend d
+  join pg_roles r on r.oid = d.refobjid
+ cross join (select oid from pg_database where datname = current_database()) as h
+  left join pg_database o on o.oid = d.dbid
+ cross join pg_identify_object(d.classid, d.objid, d.objsubid) as i
+ where d.refclassid = 'pg_authid'::regclass
+   and r.rolname = any ($1::name[])
+   and (d.dbid not in (0, h.oid)
+        or (d.deptype = 'o'
+            and d.classid <> 'pg_default_acl'::regclass
+            and i.schema is distinct from $2
+            and not (d.classid = 'pg_namespace'::regclass and i.name = $2)))
+ order by 1
+
+-- name: facts
+-- The server, who asks, and what both can.
+select current_setting('server_version') as version,
+       current_setting('server_version_num')::int as version_number,
        current_database() as database,
-       current_user as admin,
        (select rolsuper from pg_roles where rolname = current_user) as superuser,
-       (select n.nspname from pg_extension e join pg_namespace n on n.oid = e.extnamespace
-         where e.extname = 'pg_trgm') as extension_schema
+       has_column_privilege('pg_authid', 'rolpassword', 'SELECT') as verifiers,
+       exists (select from pg_extension where extname = 'pg_trgm') as trigrams,
+       pg_is_in_recovery() or current_setting('default_transaction_read_only')::bool as read_only,
+       has_function_privilege('pg_control_system()', 'EXECUTE') as identified
 
--- name: role
--- Role $1: attributes, claim, settings, and the roles it is a member of.
-select r.rolcanlogin as can_login,
-       r.rolsuper or r.rolcreatedb or r.rolcreaterole or r.rolreplication or r.rolbypassrls as privileged,
-       r.rolconnlimit as connection_limit,
-       coalesce(r.rolconfig, '{}') as settings,
-       shobj_description(r.oid, 'pg_authid') as comment,
-       array(select g.rolname::text from pg_auth_members m join pg_roles g on g.oid = m.roleid
-              where m.member = r.oid order by 1) as member_of
-  from pg_roles r
- where r.rolname = $1
+-- name: identity
+-- The number that initdb gave to this server and its replicas.
+select system_identifier::text from pg_control_system()
 
--- name: schema
--- Schema $1: claim, owner, and what login role $2 and everybody may do with it.
-select pg_get_userbyid(n.nspowner)::text as owner,
-       obj_description(n.oid, 'pg_namespace') as comment,
-       coalesce(has_schema_privilege(l.oid, n.oid, 'USAGE'), false) as login_usage,
-       coalesce(has_schema_privilege(l.oid, n.oid, 'CREATE'), false) as login_create,
-       exists (select from aclexplode(n.nspacl) a where a.grantee = 0) as open_to_public
-  from pg_namespace n
-  left join pg_roles l on l.rolname = $2
- where n.nspname = $1
-
--- name: relations
--- Tables, views and sequences of schema $1: does login role $2 lack something, has everybody something?
-select c.relkind = 'S' as is_sequence,
-       case when c.relkind = 'S'
-            then coalesce(has_sequence_privilege(l.oid, c.oid, 'USAGE')
-                          and has_sequence_privilege(l.oid, c.oid, 'SELECT'), false)
-            else coalesce(has_table_privilege(l.oid, c.oid, 'SELECT')
-                          and has_table_privilege(l.oid, c.oid, 'INSERT')
-                          and has_table_privilege(l.oid, c.oid, 'UPDATE')
-                          and has_table_privilege(l.oid, c.oid, 'DELETE'), false)
-       end as login_may,
-       exists (select from aclexplode(c.relacl) a where a.grantee = 0) as open_to_public
-  from pg_class c
-  join pg_namespace n on n.oid = c.relnamespace
-  left join pg_roles l on l.rolname = $2
- where n.nspname = $1
-   and c.relkind in ('r', 'p', 'v', 'm', 'f', 'S')
-
--- name: default_privileges
--- What login role $3 gets on objects that owner role $2 will make in schema $1: kind of object, privilege.
-select d.defaclobjtype::text as kind, a.privilege_type as privilege
-  from pg_default_acl d
-  join pg_namespace n on n.oid = d.defaclnamespace
-  join pg_roles o on o.oid = d.defaclrole
- cross join aclexplode(d.defaclacl) a
-  join pg_roles g on g.oid = a.grantee
- where n.nspname = $1
-   and o.rolname = $2
-   and g.rolname = $3
-
--- name: may_use_schema
--- May role $1 use schema $2? True when the role does not exist yet and everybody may.
-select coalesce(
-         (select has_schema_privilege(r.oid, n.oid, 'USAGE') from pg_roles r where r.rolname = $1),
-         exists (select from aclexplode(coalesce(n.nspacl, acldefault('n', n.nspowner))) a
-                  where a.grantee = 0 and a.privilege_type = 'USAGE'))
-  from pg_namespace n
- where n.nspname = $2
-
--- name: may_connect
--- May role $1 connect to this database? True when the role does not exist yet and everybody may.
-select coalesce(
-         (select has_database_privilege(r.oid, d.oid, 'CONNECT') from pg_roles r where r.rolname = $1),
-         exists (select from aclexplode(coalesce(d.datacl, acldefault('d', d.datdba))) a
-                  where a.grantee = 0 and a.privilege_type = 'CONNECT'))
-  from pg_database d
- where d.datname = current_database()
-
--- name: may_become_member
--- May the administrator SET ROLE to role $1? (Postgres 15)
-select pg_has_role(current_user, oid, 'MEMBER') from pg_roles where rolname = $1
-
--- name: may_become_set
--- May the administrator SET ROLE to role $1? (Postgres 16 and newer ask for a membership WITH SET TRUE)
-select pg_has_role(current_user, oid, 'SET') from pg_roles where rolname = $1
-
--- name: migrations_table
--- Has anything been migrated in schema $1?
-select exists (select from pg_class c join pg_namespace n on n.oid = c.relnamespace
-                where n.nspname = $1 and c.relname = 'schema_migrations')
+-- name: end_sessions
+-- End what runs as roles $1, and wait for each up to $2 milliseconds.
+select pg_terminate_backend(pid, $2) from pg_stat_activity where usename = any ($1::name[])

@@ -33,8 +33,13 @@ class PostgresChanges:
         """Make this process's embedder the namespace's, or raise `Rejected` when its vectors come from another."""
         async with self._database.connection() as connection:
             await connection.execute(SQL["claim_embedder"], self._embedder_id)
+        await self.check_embedder()
+
+    async def check_embedder(self) -> None:
+        """Raise `Rejected` when the namespace's vectors come from another embedder; nothing stored is fine."""
+        async with self._database.connection() as connection:
             stored = await connection.fetchval(SQL["read_embedder"])
-        if stored != self._embedder_id:
+        if stored not in (self._embedder_id, None):
             raise Rejected(
                 f"the stored vectors come from embedder {stored}, this process is set to {self._embedder_id};"
                 f" set spec.embedding (SOMA_EMBEDDING_PROVIDER) back to it, or use a new namespace",

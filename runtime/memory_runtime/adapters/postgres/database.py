@@ -7,7 +7,6 @@ import contextlib
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Any, TypeAlias
-from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import asyncpg
 
@@ -15,6 +14,7 @@ from memory_contracts.database.migrations import all_migrations, applied_migrati
 from memory_contracts.errors import PlatformError, Unavailable
 from memory_contracts.settings import RuntimeSettings
 from memory_runtime.adapters.postgres.failures import translate
+from memory_runtime.adapters.postgres.tls import Encryption
 
 if TYPE_CHECKING:
     Pool: TypeAlias = asyncpg.Pool[asyncpg.Record]
@@ -45,6 +45,7 @@ class Database:
         self._pool: Pool | None = None
         self._search_pool: Pool | None = None
         self._trigram_schema = "public"
+        self._encryption = Encryption(settings)
 
     @property
     def schema(self) -> str:
@@ -102,7 +103,7 @@ class Database:
                     await pool.release(connection)
 
     async def _fill(self, size: int, **server_settings: str) -> Pool:
-        arguments = self._arguments()
+        arguments = await self._arguments()
         arguments["server_settings"] |= server_settings
         return await asyncpg.create_pool(**arguments, min_size=0, max_size=size, reset=_keep_session)
 
@@ -114,12 +115,12 @@ class Database:
     async def listen(self) -> Connection:
         """Return a connection of its own, outside the pool, for notifications; the caller closes it."""
         with translated():
-            return await asyncpg.connect(**self._arguments())
+            return await asyncpg.connect(**await self._arguments())
 
     async def _prepare(self) -> None:
-        connection = await asyncpg.connect(**self._arguments())
+        connection = await asyncpg.connect(**await self._arguments())
         try:
-            if self._settings.migrate_on_start:
+            if self._settings.migrate_on_start and not self._settings.read_only:
                 await self._migrate(connection)
             else:
                 await self._check(connection)
@@ -140,11 +141,10 @@ class Database:
         if missing:
             raise Unavailable(f"the schema lacks {missing[0]}; the operator applies it", retry_after=2.0)
 
-    def _arguments(self) -> dict[str, Any]:
+    async def _arguments(self) -> dict[str, Any]:
         settings = self._settings
         seconds = settings.postgres_timeout
-        arguments: dict[str, Any] = {
-            "dsn": settings.postgres_url.get_secret_value(),
+        return await self._encryption.arguments() | {
             "timeout": seconds,
             "command_timeout": seconds,
             "server_settings": {
@@ -158,9 +158,6 @@ class Database:
                 "enable_seqscan": "off",
             },
         }
-        if settings.postgres_ssl_mode or settings.postgres_ssl_root_cert:
-            arguments["dsn"] = _with_tls(arguments["dsn"], settings)
-        return arguments
 
 
 @contextlib.asynccontextmanager
@@ -198,13 +195,3 @@ def _quoted(identifier: str) -> str:
 
 async def _keep_session(_connection: object) -> None:
     """Skip the driver's RESET ALL, a round trip for each request: our queries leave no session state behind."""
-
-
-def _with_tls(dsn: str, settings: RuntimeSettings) -> str:
-    parts = urlsplit(dsn)
-    query = dict(parse_qsl(parts.query))
-    if settings.postgres_ssl_mode:
-        query["sslmode"] = settings.postgres_ssl_mode
-    if settings.postgres_ssl_root_cert:
-        query["sslrootcert"] = settings.postgres_ssl_root_cert
-    return parts._replace(query=urlencode(query)).geturl()

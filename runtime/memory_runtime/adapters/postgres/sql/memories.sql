@@ -74,14 +74,17 @@ from memories where payload @> $1::jsonb and deleted_at is null
 
 -- name: keyword_matches
 -- Memories that hold words of the query $1, best by full-text rank, scored by word_similarity to its telling words $2;
--- at most $3, of type $4 or any, with payload $5 or any. A word that the vocabulary lacks stands for its nearest
--- spellings too. The rarest words choose the candidates, as many words as about $6 memories hold; all words rank them.
+-- at most $3, of type $4 or any, with payload $5 or any. A word that the vocabulary lacks, and every memory too (the
+-- newest are taken into it a little later), stands for its nearest spellings as well. The rarest words choose the candidates, as many words as about $6 memories hold; all words rank them.
 -- Materialized: else the query is parsed again for each row. The prefix bounds the comparison, 0.2 µs a character.
 with asked as materialized (
     select a.word, v.matches
     from unnest(tsvector_to_array(to_tsvector('english', $1))) as a (word) left join vocabulary v using (word)
-), unknown as (
+), lacking as (
     select word from asked where matches is null and length(word) >= 4 order by length(word) desc, word limit 3
+), unknown as (
+    select word from lacking l
+    where not exists (select from memories m where m.words @@ as_query(l.word)::tsquery and m.deleted_at is null)
 ), meant as (
     select word, coalesce(matches, 0) as matches from asked
     union

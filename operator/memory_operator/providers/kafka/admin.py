@@ -1,0 +1,264 @@
+"""The administration requests to Kafka as coroutines; the only module of the operator that knows the driver.
+
+librdkafka answers from threads of its own and keeps its connections up by itself, so nothing here blocks the event
+loop, and a broker that was away is found again without a new client. Safe for many tasks of one loop at the same time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from typing import Any, Self, TypeAlias, TypeVar
+
+from confluent_kafka import KafkaError, KafkaException, TopicCollection
+from confluent_kafka.admin import (  # type: ignore[attr-defined]  # it lists nothing in __all__
+    AdminClient,
+    AlterConfigOpType,
+    ConfigEntry,
+    ConfigResource,
+    ConfigSource,
+    NewPartitions,
+    NewTopic,
+    ResourceType,
+    TopicDescription,
+)
+
+from memory_contracts.conditions import Reason
+from memory_contracts.errors import PlatformError, Rejected, Unavailable
+from memory_operator.providers.kafka.connection import KafkaConnection
+from memory_operator.providers.kafka.failures import meaning
+from memory_operator.providers.kafka.line import Line
+from memory_operator.providers.kafka.plan import AlterConfig, CreatePartitions, CreateTopic, DeleteTopic, TopicChange
+from memory_operator.providers.kafka.topics import DesiredTopic, ObservedTopic
+
+# How often the driver is asked for errors of its connections; unasked it keeps them, more and more.
+LISTEN_SECONDS = 0.1
+# The driver ends requests itself; this is for the case that it does not.
+GRACE_SECONDS = 2.0
+CLOSE_SECONDS = 5.0
+# A topic's configuration has about 35 values, each of which becomes an object while the interpreter's lock is held:
+# 100 topics take 30 ms, in which other tasks run.
+CONFIGS_A_REQUEST = 100
+DESCRIPTIONS_A_REQUEST = 1000
+
+Failures: TypeAlias = dict[str, PlatformError]
+Key = TypeVar("Key")
+
+
+class KafkaAdmin:
+    """An open client. Each method raises `Unavailable` or `Rejected` when the cluster cannot be talked to.
+
+    Methods that change something return what the cluster refused: topic → error, with a sentence that names the step.
+    """
+
+    def __init__(self, connection: KafkaConnection) -> None:
+        self._line = Line(connection)
+        self._seconds = connection.request_seconds
+        self._open: AdminClient | None = None
+        self._unusable: KafkaError | None = None
+
+    async def __aenter__(self) -> Self:
+        settings = _driver_settings(self._line.connection) | {"error_cb": self._hear}
+        try:
+            self._open = await asyncio.to_thread(AdminClient, settings)
+        except KafkaException as error:
+            self._unusable = error.args[0]  # for whoever asks something, like every other fault of the connection
+        self._listener = asyncio.create_task(self._listen())
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._listener.cancel()
+        await asyncio.wait([self._listener])
+        closing, self._open = self._open, None
+        if closing is not None:
+            await _close(closing)
+
+    @property
+    def _driver(self) -> AdminClient:
+        where = f"Kafka at {self._line.connection.bootstrap_servers}"
+        if self._unusable:
+            reason = Reason.TLS_FAILED if self._line.connection.tls else None
+            raise Rejected(f"the settings for {where} cannot be used: {self._unusable.str()}", reason=reason)
+        if self._open is None:
+            raise Unavailable(f"the connections to {where} are closed")
+        return self._open
+
+    async def cluster_id(self) -> str:
+        """Return the id that the cluster got when its storage was formatted."""
+        answer = await self._answers({"": self._driver.describe_cluster(request_timeout=self._seconds)})
+        return str(_granted(answer[""], "describe the cluster").cluster_id)
+
+    async def describe(self, names: Sequence[str]) -> dict[str, ObservedTopic]:
+        """Return the topics that exist, of those named."""
+        described: dict[str, TopicDescription] = {}
+        for batch in _batches(names, DESCRIPTIONS_A_REQUEST):
+            futures = self._driver.describe_topics(TopicCollection(batch), request_timeout=self._seconds)
+            described |= _existing(await self._answers(futures))
+        configs: dict[str, dict[str, str]] = {}
+        for batch in _batches(list(described), CONFIGS_A_REQUEST):
+            resources = [ConfigResource(ResourceType.TOPIC, name) for name in batch]
+            answers = _by_name(self._driver.describe_configs(resources, request_timeout=self._seconds))
+            configs |= {name: _set_here(each) for name, each in _existing(await self._answers(answers)).items()}
+        return {name: _observed(described[name], config) for name, config in configs.items()}
+
+    async def create(self, steps: Sequence[CreateTopic]) -> Failures:
+        """Create topics, in one request."""
+        topics = [_new_topic(step.wanted) for step in steps]
+        return await self._failures(steps, self._driver.create_topics(topics, request_timeout=self._seconds))
+
+    async def grow(self, steps: Sequence[CreatePartitions]) -> Failures:
+        """Add partitions, in one request."""
+        counts = [NewPartitions(step.topic, step.count) for step in steps]
+        return await self._failures(steps, self._driver.create_partitions(counts, request_timeout=self._seconds))
+
+    async def alter(self, steps: Sequence[AlterConfig]) -> Failures:
+        """Set values of configurations, in one request."""
+        changes = [
+            ConfigResource(ResourceType.TOPIC, step.topic, incremental_configs=_settings(step.values)) for step in steps
+        ]
+        futures = self._driver.incremental_alter_configs(changes, request_timeout=self._seconds)
+        return await self._failures(steps, _by_name(futures))
+
+    async def delete(self, steps: Sequence[DeleteTopic]) -> Failures:
+        """Delete topics, in one request; one that is gone already is no failure."""
+        futures = self._driver.delete_topics([step.topic for step in steps], request_timeout=self._seconds)
+        answers = await self._answers(futures)
+        return _refused(steps, {name: answer for name, answer in answers.items() if not _is_unknown_topic(answer)})
+
+    def _hear(self, error: KafkaError) -> None:
+        self._line.heard(error.name(), error.str(), time.monotonic())
+
+    async def _listen(self) -> None:
+        while True:
+            self._hear_all()
+            await asyncio.sleep(LISTEN_SECONDS)
+
+    def _hear_all(self) -> None:
+        if self._open is not None:  # a client without messages is false
+            self._open.poll(0)
+
+    async def _failures(self, steps: Sequence[TopicChange], futures: Mapping[str, Future[None]]) -> Failures:
+        return _refused(steps, await self._answers(futures))
+
+    async def _answers(self, futures: Mapping[Key, Future[Any]]) -> dict[Key, Any]:
+        """Wait for all answers; one that is an error of the cluster's is returned as `KafkaError`."""
+        since = time.monotonic()
+        waiting = {key: asyncio.wrap_future(future) for key, future in futures.items()}
+        try:
+            pending = set(waiting.values())
+            while pending:
+                _, pending = await asyncio.wait(pending, timeout=LISTEN_SECONDS)
+                if pending:
+                    self._give_up_in_time(since)
+            return {key: self._answer(future) for key, future in waiting.items()}
+        finally:
+            for future in waiting.values():
+                # Else asyncio complains of exceptions that nobody has looked at.
+                _ = future.cancel() or future.cancelled() or future.exception()
+
+    def _give_up_in_time(self, since: float) -> None:
+        if error := self._line.hopeless(since):
+            raise error
+        if time.monotonic() - since > self._seconds + GRACE_SECONDS:
+            raise self._line.failure()
+
+    def _answer(self, future: asyncio.Future[Any]) -> Any:
+        try:
+            result = future.result()
+        except KafkaException as error:
+            result = error.args[0]
+            if result.code() < KafkaError.UNKNOWN:  # the driver's own codes lie below those of the protocol
+                self._hear_all()
+                raise self._line.failure(_spoken(result)) from error
+        self._line.answered()
+        return result
+
+
+async def _close(driver: AdminClient) -> None:
+    """Wait for the driver's threads to end, but not for ever: one that hangs must not keep this process alive."""
+    thread = threading.Thread(target=driver.__exit__, args=(None, None, None), daemon=True)
+    thread.start()
+    deadline = time.monotonic() + CLOSE_SECONDS
+    while thread.is_alive() and time.monotonic() < deadline:  # noqa: ASYNC110 - a thread's end is no event
+        await asyncio.sleep(0.01)
+
+
+def _driver_settings(connection: KafkaConnection) -> dict[str, Any]:
+    sasl = connection.sasl
+    settings: dict[str, Any] = {
+        "bootstrap.servers": connection.bootstrap_servers,
+        "client.id": "memory-operator",
+        "security.protocol": ("SASL_" if sasl else "") + ("SSL" if connection.tls else "PLAINTEXT"),
+        "socket.connection.setup.timeout.ms": int(connection.connect_seconds * 1000),
+        "reconnect.backoff.max.ms": 1000,  # a broker that is back is to be noticed within a request's time
+        "log_level": 0,  # it would write to stderr what `error_cb` hears
+    }
+    if sasl:
+        settings |= {"sasl.mechanism": sasl.mechanism, "sasl.username": sasl.username, "sasl.password": sasl.password}
+    if connection.ca_certificates is not None:
+        settings["ssl.ca.pem"] = connection.ca_certificates
+    return settings
+
+
+def _new_topic(wanted: DesiredTopic) -> NewTopic:
+    config = dict(wanted.config_for(wanted.replication_factor))
+    return NewTopic(wanted.name, wanted.partitions, wanted.replication_factor, config=config)
+
+
+def _settings(values: Mapping[str, str]) -> list[ConfigEntry]:
+    return [ConfigEntry(key, value, incremental_operation=AlterConfigOpType.SET) for key, value in values.items()]
+
+
+def _set_here(config: Mapping[str, ConfigEntry]) -> dict[str, str]:
+    """Return the values that were set on the topic itself, not those of the broker or of Kafka."""
+    here = ConfigSource.DYNAMIC_TOPIC_CONFIG
+    return {key: entry.value or "" for key, entry in config.items() if ConfigSource(entry.source) is here}
+
+
+def _observed(topic: TopicDescription, config: Mapping[str, str]) -> ObservedTopic:
+    replicas = min(len(partition.replicas) for partition in topic.partitions)
+    return ObservedTopic(str(topic.topic_id), len(topic.partitions), replicas, config)
+
+
+def _by_name(futures: Mapping[ConfigResource, Future[Any]]) -> dict[str, Future[Any]]:
+    return {resource.name: future for resource, future in futures.items()}
+
+
+def _batches(names: Sequence[str], size: int) -> Iterator[list[str]]:
+    return (list(names[start : start + size]) for start in range(0, len(names), size))
+
+
+def _is_unknown_topic(answer: object) -> bool:
+    return isinstance(answer, KafkaError) and answer.code() == KafkaError.UNKNOWN_TOPIC_OR_PART
+
+
+def _existing(answers: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the answers about topics that exist; raises when the cluster refused one."""
+    return {
+        name: _granted(answer, f"describe topic {name}")
+        for name, answer in answers.items()
+        if not _is_unknown_topic(answer)
+    }
+
+
+def _granted(answer: Any, what: str) -> Any:
+    if isinstance(answer, KafkaError):
+        raise _meaning(answer, what)
+    return answer
+
+
+def _refused(steps: Sequence[TopicChange], answers: Mapping[str, Any]) -> Failures:
+    summaries = {step.topic: step.summary for step in steps}
+    return {name: _meaning(error, summaries[name]) for name, error in answers.items() if isinstance(error, KafkaError)}
+
+
+def _meaning(error: KafkaError, what: str) -> PlatformError:
+    return meaning(error.name(), error.str(), what)
+
+
+def _spoken(error: KafkaError) -> str | None:
+    """Return what the end of a request without an answer says; nothing when it only says that time is over."""
+    return None if error.code() == KafkaError._TIMED_OUT else error.str()

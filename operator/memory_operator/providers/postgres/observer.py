@@ -1,0 +1,54 @@
+"""Reads what is there, for one tenant or for all with the same query."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from memory_operator.providers.postgres.passwords import PasswordMemory
+from memory_operator.providers.postgres.pool import COMMAND_SECONDS
+from memory_operator.providers.postgres.rows import observed_tenant, parameters, raw_roles
+from memory_operator.providers.postgres.sql import query
+from memory_operator.providers.postgres.tenant import DesiredTenant, ObservedTenant
+
+if TYPE_CHECKING:
+    from memory_operator.providers.postgres.pool import Connection
+
+# Thousands of tenants take about a second.
+SWEEP_SECONDS = 60.0
+
+
+class Observer:
+    """Remembers about a server whether stored passwords may be read, and which matched."""
+
+    def __init__(self, passwords: PasswordMemory) -> None:
+        self._passwords = passwords
+        self._readable: bool | None = None
+
+    async def one(self, connection: Connection, desired: DesiredTenant, *, for_deletion: bool) -> ObservedTenant:
+        """Return what is there for one tenant, applied migrations included."""
+        (row,) = await self.rows(connection, [desired], with_migrations=True)
+        elsewhere: list[Any] = []
+        if for_deletion:
+            elsewhere = await connection.fetch(query("elsewhere"), list(desired.roles), desired.schema)
+        return await self.tenant(desired, row, [each["described"] for each in elsewhere])
+
+    async def rows(
+        self, connection: Connection, tenants: Sequence[DesiredTenant], *, with_migrations: bool
+    ) -> list[Any]:
+        """Return one row for each tenant, in that order."""
+        if self._readable is None:
+            self._readable = await connection.fetchval(query("verifiers_readable"))
+        verifier = query("verifier" if self._readable else "no_verifier")
+        text = query("tenants").replace("{verifier}", verifier)
+        seconds = COMMAND_SECONDS if len(tenants) == 1 else SWEEP_SECONDS
+        return await connection.fetch(text, *parameters(tenants), with_migrations, timeout=seconds)
+
+    async def tenant(self, desired: DesiredTenant, row: Any, elsewhere: Sequence[str] = ()) -> ObservedTenant:
+        """Return what a row says, with what is known of the passwords."""
+        states = await self._passwords.states(desired, raw_roles(row), readable=bool(self._readable))
+        return observed_tenant(row, states, elsewhere)
+
+    def look_again(self) -> None:
+        """Ask the server anew what may be read."""
+        self._readable = None

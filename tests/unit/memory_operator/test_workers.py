@@ -1,0 +1,659 @@
+"""The workers: which pass a key calls for, what is written after it, and when it is looked at again."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import datetime, timedelta
+from itertools import pairwise
+from typing import Any
+
+import pytest
+from fake_kube import FakeKube
+from fake_world import KAFKA, NOW, FakeBackends, FakeWorld, down
+from tenants import cluster as new_cluster
+from virtual_time import in_virtual_time, virtual_now
+
+from memory_contracts.conditions import Reason
+from memory_contracts.errors import Conflict, Rejected, Unavailable
+from memory_contracts.v1alpha1 import MemoryCluster, MemoryNamespace
+from memory_operator.controller.schedule import Priority
+from memory_operator.controller.work_queue import WorkQueue
+from memory_operator.keys import Key
+from memory_operator.kube.cache import Cache
+from memory_operator.kube.kinds import MEMORY_CLUSTER, MEMORY_NAMESPACE, NAMESPACE, SECRET
+from memory_operator.kube.resources import FINALIZER, ResourceWriter
+from memory_operator.providers.shapes import Blocked
+from memory_operator.shell.vanished import Vanished
+from memory_operator.shell.workers import COUNT_SECONDS, UNWATCHED_SECONDS, Parts, Workers, lane_of, priority_of
+from memory_operator.specs.labels import WATCH_LABEL
+
+CLUSTER = Key("MemoryCluster", "memory-system", "default")
+TOKEN = {"api": {"auth": {"tokenSecretRef": {"name": "theirs"}}}}
+DELETE = {"deletion": {"policy": "Delete", "acknowledgeDataLoss": True}}
+INTERVAL = 30.0
+HOUR = 3600.0
+
+
+def key(name: str = "research") -> Key:
+    return Key("MemoryNamespace", "team-a", name)
+
+
+class Office(FakeWorld):
+    """Workers over a cluster and backends in memory; `looks` is when each MemoryNamespace was looked at."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.kube, self.cache, self.vanished = FakeKube(), Cache(), Vanished()
+        self.queue: WorkQueue[Key] = WorkQueue(now=virtual_now, chance=lambda: 0.0)
+        self.looks: list[tuple[str, float]] = []
+        self.cluster_looks: list[float] = []
+        self.events: list[str] = []
+        self.crashing: set[str] = set()
+        self.drifting: set[str] = set()
+        self.forgotten: list[str] = []
+        self._began = virtual_now()
+        resources = ResourceWriter(self.kube, self.cache)
+        self.workers = Workers(Parts(self.cache, self.queue, self.world(), self, self, resources, self, self.vanished))
+
+    # --- the parts that a worker is given -----------------------------------------------------------------------------
+
+    def now(self) -> datetime:
+        return NOW + timedelta(seconds=int(virtual_now() - self._began))
+
+    async def check(self, namespace: MemoryNamespace, cluster: MemoryCluster) -> None:
+        self.looks.append((namespace.metadata.name, virtual_now() - self._began))
+        if namespace.metadata.name in self.crashing:
+            raise ZeroDivisionError("a mistake")
+        await super().check(namespace, cluster)
+
+    def last(self, cluster: Key) -> None:
+        return None
+
+    def forget(self, *what: Any) -> None:
+        self.forgotten.append(str(what[-1]))
+
+    async def drifted(self, cluster: Key) -> set[str]:
+        self.cluster_looks.append(virtual_now() - self._began)
+        return self.drifting
+
+    def record_transitions(self, regarding, before, after) -> None:
+        self.events.extend(f"{regarding.name} {each.type} {each.status}" for each in after if each.type == "Ready")
+
+    def record(self, event) -> None:
+        self.events.append(event.note)
+
+    # --- what people do -----------------------------------------------------------------------------------------------
+
+    def apply(self, name: str = "research", **spec: Any) -> None:
+        metadata = {"namespace": "team-a", "name": name}
+        reference = {"clusterRef": {"name": "default", "namespace": "memory-system"}}
+        self.put(MEMORY_NAMESPACE, {"metadata": metadata, "spec": {**reference, **spec}})
+
+    def apply_cluster(self, **spec: Any) -> None:
+        made = new_cluster(allowedNamespaces={"from": "All"}, **spec).model_dump(
+            mode="json", by_alias=True, exclude_none=True
+        )
+        self.put(MEMORY_CLUSTER, {"metadata": {"namespace": "memory-system", "name": "default"}, "spec": made["spec"]})
+
+    def put(self, kind, body: dict[str, Any]) -> None:
+        found = self.kube.put(kind, body)
+        for affected in self.cache.see(kind, found):
+            self.queue.add(affected, Priority.USER_EDIT)
+
+    def delete(self, name: str = "research") -> None:
+        found = self.kube.remove(MEMORY_NAMESPACE, "team-a", name)
+        gone = ("MemoryNamespace", "team-a", name) not in self.kube.objects
+        for affected in (self.cache.lose if gone else self.cache.see)(MEMORY_NAMESPACE, found):
+            self.queue.add(affected, Priority.USER_EDIT)
+
+    # --- what there is ------------------------------------------------------------------------------------------------
+
+    def object(self, name: str = "research") -> dict[str, Any] | None:
+        return self.kube.objects.get(("MemoryNamespace", "team-a", name))
+
+    def cluster_status(self) -> dict[str, Any]:
+        return self.kube.objects["MemoryCluster", "memory-system", "default"]["status"]
+
+    def condition(self, kind: str = "Ready", name: str = "research") -> tuple[str, str]:
+        conditions = self.object(name)["status"]["conditions"]
+        return next((each["status"], each["reason"]) for each in conditions if each["type"] == kind)
+
+    def times(self, name: str = "research") -> list[float]:
+        return [round(when, 1) for who, when in self.looks if who == name]
+
+    def told_stops(self) -> int:
+        return self.told.count("stop")
+
+    @asynccontextmanager
+    async def working(self) -> AsyncIterator["Office"]:
+        task = asyncio.create_task(self.workers.run())
+        try:
+            yield self
+        finally:
+            self.queue.shutdown()
+            await asyncio.wait_for(task, 60)
+
+
+def gaps(times: list[float]) -> list[float]:
+    return [round(later - earlier, 1) for earlier, later in pairwise(times)]
+
+
+@asynccontextmanager
+async def an_office(*tenants: str, converged: bool = False, **cluster: Any) -> AsyncIterator[Office]:
+    """An office with a MemoryCluster, and these tenants."""
+    office = Office()
+    async with office.working():
+        office.apply_cluster(resync={"interval": f"{INTERVAL:g}s"}, **cluster)
+        for name in tenants:
+            office.apply(name)
+        if converged:
+            await asyncio.sleep(10)
+            for log in (office.looks, office.cluster_looks, office.kube.writes, office.events):
+                log.clear()
+        yield office
+
+
+# --- one pass ---------------------------------------------------------------------------------------------------------
+
+
+@in_virtual_time
+async def test_a_new_object_is_held_made_written_and_told_of():
+    async with an_office("research") as office:
+        await asyncio.sleep(1)
+
+        assert office.object()["metadata"]["finalizers"] == [FINALIZER]
+        assert office.condition() == ("True", "Available")
+        assert office.object()["status"]["endpoint"] == "http://research-api.team-a.svc:9595"
+        assert "research Ready True" in office.events
+        assert office.servers["postgres"].holds == {"team-a/research"}
+
+
+@in_virtual_time
+async def test_nothing_is_made_outside_before_the_object_is_held():
+    async with an_office() as office:
+        await asyncio.sleep(1)
+        office.kube.failure = Unavailable("the API server does not answer")
+        office.apply("research")
+        await asyncio.sleep(5)
+
+        assert office.servers["postgres"].holds == set()
+
+
+@in_virtual_time
+async def test_what_is_converged_is_neither_written_nor_looked_at_for_an_hour():
+    async with an_office("one", "two", converged=True) as office:
+        await asyncio.sleep(HOUR)
+
+        assert office.kube.writes == []
+        assert office.looks == []
+        assert len(office.cluster_looks) == HOUR // INTERVAL
+
+
+# --- when to look again -----------------------------------------------------------------------------------------------
+
+
+@in_virtual_time
+async def test_what_is_on_its_way_is_looked_at_every_half_minute():
+    async with an_office() as office:
+        office.workloads.pods_answer = False
+        office.apply()
+        await asyncio.sleep(100)
+        assert gaps(office.times())[-2:] == [30.0, 30.0]
+
+        office.workloads.pods_answer = True
+        await asyncio.sleep(31)
+        assert office.condition() == ("True", "Available")
+
+
+@pytest.mark.parametrize(
+    "problem",
+    [
+        lambda office: setattr(office, "refusal", Rejected("no", reason=Reason.NAMESPACE_NOT_ALLOWED)),
+        lambda office: setattr(office.servers["postgres"], "blocked", Blocked(Reason.FOREIGN_OBJECT, "theirs")),
+        lambda office: setattr(
+            office.servers["postgres"], "failure", Rejected("x", reason=Reason.AUTHENTICATION_FAILED)
+        ),
+    ],
+    ids=["no consent", "a foreign schema", "a wrong password"],
+)
+def test_what_a_person_has_to_mend_is_looked_at_now_and_then(problem):
+    @in_virtual_time
+    async def check() -> None:
+        async with an_office() as office:
+            await asyncio.sleep(20)
+            problem(office)
+            office.apply()
+            await asyncio.sleep(200)
+
+            assert set(gaps(office.times())[1:]) == {45.0}
+
+    check()
+
+
+@in_virtual_time
+async def test_what_does_not_answer_is_asked_again_with_growing_pauses_and_at_least_each_minute():
+    async with an_office() as office:
+        await asyncio.sleep(1)
+        office.servers["postgres"].failure = down()
+        office.apply()
+        await asyncio.sleep(600)
+
+        looks = office.times()
+        assert max(gaps(looks)) <= 60
+        assert sum(looks[0] <= each < looks[0] + 8 for each in looks) >= 4
+        assert sum(300 <= each < 600 for each in looks) <= 12
+
+
+@pytest.mark.parametrize("state", ["Fenced", "Hibernated"])
+def test_what_rests_is_left_alone(state):
+    @in_virtual_time
+    async def check() -> None:
+        async with an_office("research", converged=True) as office:
+            office.apply(state=state)
+            await asyncio.sleep(1)
+            assert office.condition() == ("False", state)
+            looks = len(office.looks)
+            await asyncio.sleep(HOUR)
+
+            assert len(office.looks) == looks
+
+    check()
+
+
+@pytest.mark.parametrize(("watched", "looks"), [(True, 0), (False, int(HOUR / UNWATCHED_SECONDS))])
+def test_a_secret_that_no_watch_tells_of_is_read_now_and_then(watched, looks):
+    @in_virtual_time
+    async def check() -> None:
+        async with an_office() as office:
+            office.secrets.values["team-a", "theirs"] = {"token": "a-token-that-somebody-brought"}
+            if watched:
+                metadata = {"namespace": "team-a", "name": "theirs", "labels": {WATCH_LABEL: "true"}}
+                office.put(SECRET, {"metadata": metadata, "data": {}})
+            office.apply(**TOKEN)
+            await asyncio.sleep(10)
+            assert office.condition() == ("True", "Available")
+            office.looks.clear()
+            await asyncio.sleep(HOUR)
+
+            assert len(office.looks) == pytest.approx(looks, abs=1)
+
+    check()
+
+
+@in_virtual_time
+async def test_a_race_is_run_again_at_once_and_does_not_count_as_a_failure():
+    async with an_office("research", converged=True) as office:
+        apply, races = office.kube.apply, [Conflict("somebody was faster")] * 3
+
+        async def racing(*arguments: Any, **named: Any) -> Any:
+            if races:
+                raise races.pop()
+            return await apply(*arguments, **named)
+
+        office.kube.apply = racing
+        office.apply(state="ReadOnly")
+        await asyncio.sleep(1)
+
+        assert office.condition("APIAvailable") == ("True", "ReadOnly")
+        assert gaps(office.times()) == [0.2, 0.2, 0.2]
+
+
+@in_virtual_time
+async def test_an_api_server_that_does_not_answer_is_asked_again_with_growing_pauses():
+    async with an_office("research", converged=True) as office:
+        office.kube.failure = Unavailable("the API server does not answer")
+        office.put(
+            MEMORY_NAMESPACE, {"metadata": {"namespace": "team-a", "name": "research"}, "spec": {"state": "ReadOnly"}}
+        )
+        await asyncio.sleep(60)
+        assert 4 <= len(office.looks) <= 10
+        office.kube.failure = None
+        await asyncio.sleep(60)
+
+        assert office.condition("APIAvailable") == ("True", "ReadOnly")
+
+
+# --- the last resort --------------------------------------------------------------------------------------------------
+
+
+@in_virtual_time
+async def test_a_pass_that_crashes_ends_no_worker_and_is_tried_again(caplog):
+    names = [f"bad-{number}" for number in range(40)]
+    async with an_office("good") as office:
+        office.crashing = set(names)
+        for name in names:
+            office.apply(name)
+        await asyncio.sleep(30)
+        assert {name for name, _ in office.looks} == {"good", *names}
+        office.apply("late")
+        await asyncio.sleep(1)
+        assert office.condition(name="late") == ("True", "Available")
+
+        office.crashing = set()
+        await asyncio.sleep(60)
+        assert {office.condition(name=name) for name in names} == {("True", "Available")}
+    assert {each.getMessage() for each in caplog.records if each.levelname == "ERROR"} == {"a pass failed"}
+
+
+@in_virtual_time
+async def test_what_was_begun_is_finished_when_the_queue_is_shut_down():
+    office = Office()
+    office.apply_cluster()
+    working = asyncio.create_task(office.workers.run())
+    await asyncio.sleep(1)
+    begun = asyncio.Event()
+
+    async def slow(cluster: MemoryCluster) -> Any:
+        begun.set()
+        await asyncio.sleep(5)
+        return office.backends
+
+    office.open = slow
+    office.apply()
+    await begun.wait()
+    office.queue.shutdown()
+    await working
+
+    assert office.condition() == ("True", "Available")
+
+
+# --- the cluster ------------------------------------------------------------------------------------------------------
+
+
+@in_virtual_time
+async def test_a_cluster_tells_how_many_use_it_soon_after_that_changes():
+    async with an_office("one", "two") as office:
+        await asyncio.sleep(COUNT_SECONDS + 0.5)
+        assert office.cluster_status()["namespaces"] == {"total": 2, "ready": 2}
+
+        office.apply("one", state="Hibernated")
+        await asyncio.sleep(COUNT_SECONDS + 0.5)
+        assert office.cluster_status()["namespaces"] == {"total": 2, "ready": 1}
+
+
+@in_virtual_time
+async def test_those_who_wait_for_a_cluster_are_looked_at_as_soon_as_it_is_there():
+    office = Office()
+    async with office.working():
+        office.apply()
+        await asyncio.sleep(1)
+        assert office.condition() == ("False", "ClusterNotFound")
+
+        office.apply_cluster()
+        await asyncio.sleep(1)
+        assert office.condition() == ("True", "Available")
+
+
+@in_virtual_time
+async def test_an_edit_of_the_cluster_reaches_all_who_use_it():
+    async with an_office("one", "two", converged=True) as office:
+        office.apply_cluster(kafka=KAFKA)
+        await asyncio.sleep(1)
+
+        assert {name for name, _ in office.looks} == {"one", "two"}
+        assert office.servers["kafka"].holds == {"team-a/one", "team-a/two"}
+
+
+@in_virtual_time
+async def test_a_cluster_that_goes_is_told_by_all_who_use_it_and_nothing_is_torn_down():
+    async with an_office("one", "two", converged=True) as office:
+        body = office.kube.remove(MEMORY_CLUSTER, "memory-system", "default")
+        for affected in office.cache.lose(MEMORY_CLUSTER, body):
+            office.queue.add(affected, Priority.USER_EDIT)
+        await asyncio.sleep(1)
+
+        assert {office.condition(name=name) for name in ("one", "two")} == {("False", "ClusterNotFound")}
+        assert office.servers["postgres"].holds == {"team-a/one", "team-a/two"}
+
+
+@in_virtual_time
+async def test_a_backend_that_goes_and_comes_back_is_told_by_all_who_use_it():
+    async with an_office("one", "two", converged=True) as office:
+        office.servers["postgres"].failure = down()
+        await asyncio.sleep(INTERVAL + 1)
+        assert {office.condition(name=name) for name in ("one", "two")} == {("Unknown", "BackendUnavailable")}
+
+        office.servers["postgres"].failure = None
+        await asyncio.sleep(2 * INTERVAL)
+        assert {office.condition(name=name) for name in ("one", "two")} == {("True", "Available")}
+
+
+@in_virtual_time
+async def test_another_way_to_the_backends_reaches_all_who_use_them():
+    """Regression: a renewed authority in a Secret did not reach the pods."""
+    async with an_office("one", "two", converged=True) as office:
+        former, office.backends = office.backends, FakeBackends(office.told)
+        office.backends.servers, office.backends.claims = former.servers, former.claims
+        await asyncio.sleep(INTERVAL + 1)
+
+        assert {name for name, _ in office.looks} == {"one", "two"}
+        office.looks.clear()
+        await asyncio.sleep(HOUR)
+        assert office.looks == []
+
+
+@in_virtual_time
+async def test_only_those_who_drifted_are_looked_at():
+    async with an_office("one", "two", converged=True) as office:
+        office.drifting = {"team-a/two", "team-b/stranger"}
+        office.servers["postgres"].holds.discard("team-a/two")
+        await asyncio.sleep(INTERVAL + 1)
+
+        assert {name for name, _ in office.looks} == {"two"}
+        assert office.servers["postgres"].holds == {"team-a/one", "team-a/two"}
+        assert office.object("two")["status"]["drift"]["corrected"] == 1
+
+
+@in_virtual_time
+async def test_at_the_start_of_a_process_nobody_is_looked_at_twice():
+    """All are in the queue then; the cluster has nothing new to tell them."""
+    async with an_office("one", "two", converged=True) as office:
+        office.workers._seen.clear()  # as in a new process
+        for each in (key("one"), key("two"), CLUSTER):
+            office.queue.add(each, Priority.START_UP)
+            await asyncio.sleep(1)
+
+        assert sorted(name for name, _ in office.looks) == ["one", "two"]
+
+
+@in_virtual_time
+async def test_a_paused_cluster_moves_nothing_and_says_so():
+    async with an_office("one", converged=True) as office:
+        office.apply_cluster(paused=True)
+        office.drifting = {"team-a/one"}
+        office.servers["postgres"].holds.clear()
+        await asyncio.sleep(1)
+        assert office.condition("Synced", "one") == ("False", "Paused")
+        assert office.condition("Ready", "one") == ("True", "Available")
+        office.apply("one", state="Fenced")
+        office.apply("new")
+        office.delete("one")
+        await asyncio.sleep(HOUR)
+
+        assert office.looks == []
+        assert office.servers["postgres"].holds == set()
+        assert office.object("one"), "its deletion waits, too"
+        assert "finalizers" not in office.object("new")["metadata"]
+
+        office.apply_cluster(paused=False)
+        await asyncio.sleep(2)
+        assert office.object("one") is None
+        assert office.condition("Ready", "new") == ("True", "Available")
+
+
+# --- what cannot be read ----------------------------------------------------------------------------------------------
+
+
+@in_virtual_time
+async def test_an_object_that_cannot_be_read_says_what_and_keeps_the_rest_of_its_status():
+    async with an_office("research", converged=True) as office:
+        office.apply(unknown="field")
+        await asyncio.sleep(1)
+
+        told = office.object()["status"]["conditions"][0]
+        assert (told["type"], told["status"], told["reason"]) == ("ClusterAccepted", "False", "Rejected")
+        assert told["message"].startswith("spec.unknown: ")
+        assert office.object()["status"]["endpoint"]
+        since = told["lastTransitionTime"]
+        await asyncio.sleep(60)
+        office.queue.add(key(), Priority.DRIFT)
+        await asyncio.sleep(1)
+        assert office.object()["status"]["conditions"][0]["lastTransitionTime"] == since
+        office.apply(unknown=None, state="ReadOnly")
+        await asyncio.sleep(1)
+        assert office.condition("APIAvailable") == ("True", "ReadOnly")
+
+
+@in_virtual_time
+async def test_a_cluster_that_cannot_be_read_is_named_by_itself_and_by_all_who_use_it(caplog):
+    async with an_office("one", converged=True) as office:
+        place = {"namespace": "memory-system", "name": "default"}
+        office.put(MEMORY_CLUSTER, {"metadata": place, "spec": {"unknown": "field"}})
+        await asyncio.sleep(1)
+
+        ready = office.cluster_status()["conditions"][-1]
+        assert (ready["type"], ready["status"], ready["reason"]) == ("Ready", "False", "Rejected")
+        assert "spec.unknown: " in ready["message"]
+        told = office.object("one")["status"]["conditions"][0]
+        assert told["message"].startswith("MemoryCluster memory-system/default: spec.unknown: ")
+        assert not [each for each in caplog.records if each.levelname == "ERROR"]
+        office.put(MEMORY_CLUSTER, {"metadata": place, "spec": {"unknown": None}})
+        await asyncio.sleep(1)
+        assert office.condition(name="one") == ("True", "Available")
+
+
+@in_virtual_time
+async def test_an_object_that_cannot_be_read_can_be_deleted():
+    async with an_office("research", converged=True) as office:
+        office.apply(unknown="field", **DELETE)
+        await asyncio.sleep(1)
+        office.delete()
+        await asyncio.sleep(1)
+
+        assert office.object() is None
+        assert office.servers["postgres"].holds == set()
+
+
+# --- the end ----------------------------------------------------------------------------------------------------------
+
+
+@in_virtual_time
+async def test_a_deleted_object_goes_with_what_it_asked_to_be_dropped_and_is_forgotten():
+    async with an_office("research", converged=True) as office:
+        office.apply(**DELETE)
+        await asyncio.sleep(1)
+        office.delete()
+        await asyncio.sleep(1)
+
+        assert office.object() is None
+        assert office.servers["postgres"].holds == set()
+        assert "team-a/research" in office.forgotten
+        assert str(key()) in office.forgotten
+        office.looks.clear()
+        await asyncio.sleep(HOUR)
+        assert office.looks == []
+
+
+@in_virtual_time
+async def test_a_deletion_that_cannot_go_on_is_tried_every_ten_seconds_and_says_why():
+    async with an_office("research", converged=True) as office:
+        office.apply(**DELETE)
+        await asyncio.sleep(1)
+        office.servers["postgres"].failure = down()
+        office.delete()
+        before = office.told_stops()
+        await asyncio.sleep(60)
+
+        assert office.condition() == ("False", "DeletionBlocked")
+        assert office.told_stops() - before == pytest.approx(6, abs=1)
+        office.servers["postgres"].failure = None
+        await asyncio.sleep(11)
+        assert office.object() is None
+
+
+@in_virtual_time
+async def test_a_grace_period_ends_when_it_ends():
+    async with an_office("research", converged=True) as office:
+        office.apply(deletion={**DELETE["deletion"], "gracePeriod": "10m"})
+        await asyncio.sleep(1)
+        office.delete()
+        await asyncio.sleep(598)
+        assert office.condition() == ("False", "Terminating")
+        assert office.servers["postgres"].holds == {"team-a/research"}
+        await asyncio.sleep(4)
+
+        assert office.object() is None
+        assert office.servers["postgres"].holds == set()
+
+
+@in_virtual_time
+async def test_what_is_left_behind_is_told():
+    async with an_office("research", converged=True) as office:
+        office.apply(deletion={**DELETE["deletion"], "onTimeout": "Orphan", "timeout": "1m"})
+        await asyncio.sleep(1)
+        office.servers["postgres"].failure = down()
+        office.delete()
+        await asyncio.sleep(62)
+
+        assert office.object() is None
+        assert any(each.startswith("the data of team-a/research was left behind: ") for each in office.events)
+
+
+@in_virtual_time
+async def test_an_object_that_others_hold_is_let_go_by_us_and_left():
+    async with an_office("research", converged=True) as office:
+        metadata = {"namespace": "team-a", "name": "research", "finalizers": ["theirs/x"]}
+        office.put(MEMORY_NAMESPACE, {"metadata": metadata})
+        await asyncio.sleep(1)
+        office.delete()
+        await asyncio.sleep(1)
+        stops = office.told_stops()
+        await asyncio.sleep(HOUR)
+
+        assert office.object()["metadata"]["finalizers"] == ["theirs/x"]
+        assert office.told_stops() == stops
+
+
+@in_virtual_time
+async def test_in_a_kubernetes_namespace_that_is_going_nothing_is_made_any_more():
+    async with an_office() as office:
+        office.put(
+            NAMESPACE, {"metadata": {"name": "team-a", "deletionTimestamp": "now", "finalizers": ["kubernetes"]}}
+        )
+        office.apply()
+        await asyncio.sleep(60)
+
+        assert office.looks == []
+        assert "finalizers" not in office.object()["metadata"]
+
+
+# --- tables -----------------------------------------------------------------------------------------------------------
+
+
+@in_virtual_time
+async def test_those_who_use_one_cluster_share_a_lane_and_clusters_have_none():
+    office = Office()
+    office.apply_cluster()
+    office.apply("one")
+    office.apply("two")
+    office.apply("elsewhere", clusterRef={"name": "other"})
+
+    assert lane_of(office.cache, key("one")) == lane_of(office.cache, key("two")) == CLUSTER
+    assert lane_of(office.cache, key("elsewhere")) == Key("MemoryCluster", "team-a", "other")
+    assert lane_of(office.cache, CLUSTER) is None
+    assert lane_of(office.cache, key("unknown")) is None
+
+
+@pytest.mark.parametrize(
+    ("kind", "priority"),
+    [
+        ("MemoryNamespace", Priority.USER_EDIT),
+        ("MemoryCluster", Priority.USER_EDIT),
+        ("Secret", Priority.SECRET),
+        ("Deployment", Priority.CHILD),
+        ("EndpointSlice", Priority.CHILD),
+        ("Namespace", Priority.CHILD),
+    ],
+)
+def test_what_people_do_is_more_urgent_than_what_things_do(kind, priority):
+    assert priority_of(kind) is priority
