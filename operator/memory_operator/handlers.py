@@ -10,7 +10,7 @@ import base64
 import threading
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 import kopf
 from kopf._core.reactor.inventory import ResourceMemories, ResourceMemory  # `kopf.operator` takes one; not exported
@@ -97,6 +97,8 @@ async def watch(registry: kopf.OperatorRegistry, stop: threading.Event, ready: t
         registry=registry,
         settings=build_settings(),
         memories=NoMemories(),
+        # kopf would ask for the name of the account, which a container that runs as a bare number does not have.
+        identity=cast(Any, "memory-operator"),
         clusterwide=True,
         standalone=True,
         stop_flag=stop,

@@ -141,9 +141,9 @@ class Deaths:
         self.number = 0
 
     def begin(self) -> None:
-        """Start the next one."""
-        self._mortal.kill()
-        self._mortal.start()
+        """Start the next one, unless the one that had to finish still lives."""
+        if not self._mortal.lives:
+            self._mortal.start()
         self.number += 1
         assert self.number < MOST_WRITES, "it died after each of them; are there more?"
 

@@ -444,6 +444,10 @@ def test_topics_grow_with_the_specification_and_what_cannot_shrink_is_told(back_
     case.wait()
     assert world.partitions(case.names.stem) == {events: 3, ingest: 3, dead: 1}
 
+    world.delete(ingest)
+    world.create(ingest, 1)
+    eventually(lambda: world.partitions(case.names.stem) == {events: 3, ingest: 3, dead: 1}, HEAL_SECONDS)
+
     case.edit(events={"partitions": 4})
 
     case.wait("TopicReady")

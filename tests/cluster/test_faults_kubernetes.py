@@ -330,7 +330,6 @@ def test_pods_that_do_not_become_ready_are_told(home, fake_kubelet, behaviour):
     case.apply_tenant(driftPolicy="Report")
     told = case.wait("APIAvailable", "False", reason="Progressing")
     assert "0 of 1 ready" in told["message"]
-    case.wait("Synced", "False")
 
     # Kubernetes gives up after six minutes; here sooner. The policy Report lets it be.
     case.edit_child("Deployment", {"spec": {"progressDeadlineSeconds": 4}})
@@ -346,11 +345,13 @@ def test_pods_that_are_ready_no_longer_are_told(home, fake_kubelet):
     home.wait()
     fake_kubelet.behave(Behaviour.UNREADY, home.namespace, {"app.kubernetes.io/instance": home.name})
 
-    told = home.wait("APIAvailable", "False", reason="Progressing")
-
-    assert "0 of 3 ready" in told["message"]
+    eventually(lambda: "0 of 3 ready" in home.wait("APIAvailable", "False", reason="Progressing")["message"])
     fake_kubelet.reset()
     home.wait()
+
+
+def _available(case: Case) -> Object:
+    return case.kube.conditions("MemoryNamespace", case.namespace, case.name)["APIAvailable"]
 
 
 # --- objects that cannot be read --------------------------------------------------------------------------------------

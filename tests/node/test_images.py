@@ -55,7 +55,8 @@ class Image:
     ids=lambda image: image.role,
 )
 def image(request: pytest.FixtureRequest) -> Image:
-    return request.param
+    image: Image = request.param
+    return image
 
 
 def test_it_holds_its_plane_with_the_locked_versions_and_nothing_else(docker: str, image: Image) -> None:

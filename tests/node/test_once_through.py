@@ -55,9 +55,8 @@ def test_a_memory_stored_inside_is_recalled_inside_and_outside(memories: Cluster
 
 def test_an_edit_restarts_every_process_without_a_failed_request(memories: Cluster, steady: Steady, note: Note) -> None:
     before = set(memories.pods(TEAM, API))
-    level = "warning" if "info" in log_level(memories) else "info"
 
-    edit(memories, {"api": {"logLevel": level}})
+    edit_log_level(memories)
 
     eventually(lambda: not before & set(memories.pods(TEAM, API)), 120, lambda: "no new pods")
     memories.rolled_out(f"deployment/{NAME}-api", TEAM)
@@ -102,12 +101,11 @@ def test_a_killed_process_loses_nothing_that_was_acknowledged(
 def test_another_replica_takes_over_from_a_killed_leader(memories: Cluster, note: Note) -> None:
     memories.rolled_out(OPERATOR, SYSTEM)
     victim = eventually(lambda: memories.leader() or None, 60, lambda: "nobody leads")
-    level = "warning" if "info" in log_level(memories) else "info"
 
     began = time.monotonic()
     kill_pod(memories.pods(SYSTEM, REPLICA)[victim])
     memories.kubectl("-n", SYSTEM, "delete", "pod", victim, "--grace-period=0", "--force")
-    generation = edit(memories, {"api": {"logLevel": level}})
+    generation = edit_log_level(memories)
 
     eventually(lambda: memories.leader() not in {"", victim}, 60, lambda: "nobody takes over", every=0.2)
     took = time.monotonic() - began
@@ -132,8 +130,8 @@ def test_deleting_everything_leaves_nothing(memories: Cluster, postgres: Postgre
     kinds = "deployments,replicasets,pods,services,configmaps,secrets,serviceaccounts,pdb,networkpolicies,hpa"
     assert memories.kubectl("-n", TEAM, "get", kinds, *OURS)
 
-    memories.kubectl("-n", TEAM, "delete", f"memns/{NAME}")
-    memories.kubectl("-n", SYSTEM, "delete", "memc/default")
+    for kind in ("memns", "memc"):
+        memories.kubectl("delete", kind, "--all", "--all-namespaces")
     eventually(lambda: memories.kubectl("-n", TEAM, "get", kinds, *OURS) == "", 60, lambda: "children stay")
     memories.kubectl("delete", *MANIFESTS)
 
@@ -193,15 +191,12 @@ def bearer(cluster: Cluster) -> dict[str, str]:
     return {"Authorization": f"Bearer {token}"}
 
 
-def edit(cluster: Cluster, spec: dict[str, Any]) -> int:
-    """Change the MemoryNamespace; return its generation."""
-    cluster.kubectl("-n", TEAM, "patch", f"memns/{NAME}", "--type=merge", f"--patch={json.dumps({'spec': spec})}")
+def edit_log_level(cluster: Cluster) -> int:
+    """Change how much the processes log, which replaces them all; return the generation."""
+    now = cluster.get(f"configmap/{NAME}-api", TEAM)["data"].get("SOMA_LOG_LEVEL", "info")
+    patch = {"spec": {"api": {"logLevel": "info" if now == "warning" else "warning"}}}
+    cluster.kubectl("-n", TEAM, "patch", f"memns/{NAME}", "--type=merge", f"--patch={json.dumps(patch)}")
     return int(cluster.get(f"memns/{NAME}", TEAM)["metadata"]["generation"])
-
-
-def log_level(cluster: Cluster) -> str:
-    """What the processes are told now."""
-    return str(cluster.get(f"configmap/{NAME}-api", TEAM)["data"].get("SOMA_LOG_LEVEL", "info"))
 
 
 def restarts(cluster: Cluster, pod: str) -> int:

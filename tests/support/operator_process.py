@@ -42,6 +42,11 @@ class OperatorProcess:
             self.wait_for(self._answers, "it did not become ready")
 
     @property
+    def started(self) -> bool:
+        """Whether it was ever started."""
+        return self._process is not None
+
+    @property
     def pid(self) -> int:
         """Its process id."""
         assert self._process

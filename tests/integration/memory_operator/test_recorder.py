@@ -82,7 +82,7 @@ async def test_a_transition_is_what_kubectl_describe_shows(control_plane, k8s_na
     up = schema(ConditionStatus.TRUE, Reason.PROVISIONED, "schema mem_a is up to date")
     down = schema(ConditionStatus.UNKNOWN, Reason.BACKEND_UNAVAILABLE, "db:5432 does not answer in time")
     async with recording(control_plane.kubeconfig, results) as recorder:
-        for before, after in (([], [up]), ([up], [up]), ([up], [down])):
+        for before, after in (([down], [up]), ([up], [up]), ([up], [down])):
             recorder.record_transitions(notes, before, after)
 
     assert results == {"created": 2}
