@@ -47,14 +47,6 @@ def names_of(tenant) -> TenantNames:
     return TenantNames(tenant.namespace, tenant.name)
 
 
-def writes_since(plane, position: int) -> list[tuple[str, str, str]]:
-    """What anybody changed at the API server, dry runs and the operator's own work aside."""
-    found = plane.audit_events(verbs=audit.WRITES, since=position)
-    return [(each.verb, each.resource, each.name) for each in found
-            if ("dryRun=All" not in each.raw["requestURI"] and "plan" in each.raw["requestURI"])
-            or each.user == "admin"]  # fmt: skip
-
-
 def test_a_new_tenant_is_planned_in_full_and_nothing_is_made(plan, tenant, kube, control_plane, holdings):
     before, position = holdings.everything(), control_plane.audit_position()
 

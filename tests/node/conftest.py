@@ -12,6 +12,7 @@ from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
 import pytest
+from controlplane import node as real_node
 from controlplane.engine import own_host
 from controlplane.images import build, engine, ensure_base, save
 from controlplane.layout import NODE_ADDRESS
@@ -25,6 +26,8 @@ from kubernetes_fixtures import promised
 from memory_operator.local.postgres_server import ADMIN, DATABASE, PostgresServer
 
 TARGETS = ("operator", "runtime")
+# Named, too, so that they are not among the leftovers: they hold the dependencies, which the next build finds there.
+STAGES = ("wheel", "build-operator", "build-runtime")
 NOTES = pytest.StashKey[list[str]]()
 
 
@@ -38,21 +41,23 @@ def note(request: pytest.FixtureRequest) -> Callable[[str], None]:
 def docker(note: Callable[[str], None]) -> Iterator[str]:
     """A Docker engine that has built both images; the value is its DOCKER_HOST."""
     with promised("a test with the images"), engine() as host:
-        if host == own_host():  # nobody else's leftovers are touched
-            _docker(host, "image", "prune", "--force", "--filter", "until=48h")
         base = ensure_base(host)
         note(f"the images stand on {'a stand-in of our own for ' if base.is_stand_in else ''}{base.tag}")
-        for target in TARGETS:
+        for target in (*STAGES, *TARGETS):
             build(host, target, f"memory-{target}:latest", ROOT)
+        if host == own_host():  # nobody else's leftovers are touched
+            _docker(host, "image", "prune", "--force")
         yield host
 
 
 @pytest.fixture(scope="module")
-def cluster(docker: str) -> Iterator[Cluster]:
+def cluster(request: pytest.FixtureRequest) -> Iterator[Cluster]:
     """A Kubernetes with a node that has both images."""
     # A short name, as a node's sockets need it.
     with ControlPlane(Path(tempfile.mkdtemp(prefix="node-"))) as plane:
         with promised("a test on a real node"):
+            real_node.ensure_possible(plane.directory)
+            docker = request.getfixturevalue("docker")  # minutes, for nothing where there can be no node
             plane.up(node=True)
         for target in TARGETS:
             archive = save(docker, f"memory-{target}:latest", plane.directory / f"{target}.tar")
