@@ -6,7 +6,6 @@ generation is unchanged: the world may have changed.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Awaitable
 
@@ -14,6 +13,7 @@ from memory_contracts.conditions import ConditionStatus, ConditionType, Reason
 from memory_contracts.errors import PlatformError, Rejected
 from memory_contracts.settings import split_tokens
 from memory_contracts.v1alpha1 import MemoryCluster, MemoryNamespace, MemoryNamespaceStatus
+from memory_operator.controller.tasks import all_of
 from memory_operator.outcome import Outcome, build_status, inputs_digest
 from memory_operator.providers.shapes import Blocked
 from memory_operator.specs.tenant import Tenant, tenant_names
@@ -81,7 +81,7 @@ class _Pass:
         await self._gate(ConditionType.CLAIMED, self._claim(backends))
         tenant, workload = await self._credentials(backends)
         correct = self._note_inputs(tenant, workload)
-        results = await asyncio.gather(
+        results = await all_of(
             *[_guarded(stage, self._converge(stage, backends, tenant, correct)) for stage in BACKEND_STAGES]
         )
         self._outcome.results.extend(results)

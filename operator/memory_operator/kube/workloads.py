@@ -11,6 +11,7 @@ from memory_contracts.conditions import Reason
 from memory_contracts.naming import TenantNames
 from memory_contracts.settings import API_PORT
 from memory_contracts.v1alpha1 import MemoryNamespace
+from memory_operator.controller.tasks import all_of
 from memory_operator.keys import Key, key_of
 from memory_operator.kube.cache import Cache, Child
 from memory_operator.kube.children import FIELD_MANAGER, Apply, Remove, excess, plan_child
@@ -72,7 +73,7 @@ class KubeWorkloads:
         first = [group for name, group in groups.items() if not _is_workload(name)]
         second = [group for name, group in groups.items() if _is_workload(name)]
         for batch in (first, second):
-            await asyncio.gather(*[self._carry_out(owner, group) for group in batch])
+            await all_of(*[self._carry_out(owner, group) for group in batch])
 
     async def keep(self, namespace: MemoryNamespace, manifest: Manifest) -> None:
         """Apply one manifest now, before anything depends on it."""

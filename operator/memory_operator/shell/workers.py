@@ -46,6 +46,8 @@ WORKERS = 32
 WORKERS_PER_CLUSTER = 12
 COUNT_SECONDS = 2.0
 CONFLICT_SECONDS = 0.2
+# Nobody tells of an object that is gone when its MemoryCluster goes on.
+PAUSED_SECONDS = 30.0
 # Of a Secret without the watch label nobody tells that it has changed.
 UNWATCHED_SECONDS = 40.0
 
@@ -187,7 +189,10 @@ class Workers:
         if namespace is None:
             return self._forget(key)
         home = cluster_key_of(namespace)
-        departure = await depart(namespace, self._cluster_at(home), self._parts.world, self._parts.backends.last(home))
+        cluster = self._cluster_at(home)
+        if cluster and cluster.spec.paused:
+            return self._queue.add_after(key, PAUSED_SECONDS, Priority.RETRY)
+        departure = await depart(namespace, cluster, self._parts.world, self._parts.backends.last(home))
         if not departure.done:
             self._parts.vanished.put(namespace.model_copy(update={"status": departure.status}))
             return self._queue.add_after(key, departure.wait_seconds, Priority.RETRY)

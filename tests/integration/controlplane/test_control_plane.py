@@ -194,9 +194,10 @@ with ControlPlane(pathlib.Path({str(directory)!r})) as plane:
         ports = [int(port) for port in run.stdout.readline().split()]
         assert [answers(port) for port in ports] == [True, True]
         run.send_signal(signal.SIGKILL)
-    eventually(lambda: not directory.exists())
+    assert eventually(lambda: not directory.exists())
     assert processes_in(directory) == []
-    assert [answers(port) for port in ports] == [False, False]
+    # A process that was killed has no directory any more a moment before its sockets close.
+    assert eventually(lambda: not any(answers(port) for port in ports))
 
 
 def test_a_plane_that_cannot_start_says_why_and_leaves_nothing(tmp_path: Path, control_plane: ControlPlane) -> None:
