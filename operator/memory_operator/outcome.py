@@ -140,14 +140,21 @@ def _synced(outcome: Outcome) -> list[StageResult]:
     if outcome.withheld:
         what = _listed(outcome.withheld)
         return [held(stage, Reason.DRIFT_DETECTED, f"driftPolicy is Report, so this was not done: {what}")]
-    if outcome.availability.reason is not Reason.PROGRESSING:
-        return [held(stage, outcome.availability.reason, outcome.availability.detail)]
-    if not outcome.availability.rolled_out:
-        return [held(stage, Reason.PROGRESSING, "not every process runs the present settings yet")]
-    unsettled = [str(each.stage) for each in outcome.results[:-1] if not each.passed]
-    if unsettled:
-        return [held(stage, Reason.PROGRESSING, f"waiting for {', '.join(unsettled)}")]
+    if missing := _missing(outcome, outcome.availability):
+        return [held(stage, *missing)]
     return [passed(stage, Reason.IN_SYNC, "everything is as the specification says")]
+
+
+def _missing(outcome: Outcome, available: Availability) -> tuple[Reason, str] | None:
+    """Return what is not there yet, although everything for it was done."""
+    if available.reason is not Reason.PROGRESSING:
+        return available.reason, available.detail
+    if not available.rolled_out:
+        return Reason.PROGRESSING, "not every process runs the present settings yet"
+    if not available.complete:
+        return Reason.PROGRESSING, f"{available.counted}; {available.detail}"
+    unsettled = [str(each.stage) for each in outcome.results[:-1] if not each.passed]
+    return (Reason.PROGRESSING, f"waiting for {', '.join(unsettled)}") if unsettled else None
 
 
 def _drift(before: MemoryNamespaceStatus, outcome: Outcome, now: datetime) -> DriftStatus | None:

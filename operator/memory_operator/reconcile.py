@@ -232,14 +232,24 @@ def _api_result(
     namespace: MemoryNamespace, found: Availability, *, applied: tuple[str, ...], withheld: tuple[str, ...]
 ) -> StageResult:
     stage, state = ConditionType.API_AVAILABLE, namespace.spec.state
-    counted = f"{found.ready} of {found.wanted} ready"
     if state in ("Fenced", "Hibernated"):
         reason = Reason.FENCED if state == "Fenced" else Reason.HIBERNATED
         status, message = ConditionStatus.FALSE, f"spec.state is {state}: no process runs; set Active to go on"
-    elif found.complete:
+    elif found.complete or _serves_as_before(namespace, found):
         reason = Reason.READ_ONLY if state == "ReadOnly" else Reason.AVAILABLE
-        status, message = ConditionStatus.TRUE, f"{counted} at {found.endpoint}"
+        status, message = ConditionStatus.TRUE, f"{found.counted} at {found.endpoint}"
     else:
         reason, status = found.reason, ConditionStatus.FALSE
-        message = f"{counted}; {found.detail}" if found.detail else counted
+        message = f"{found.counted}; {found.detail}" if found.detail else found.counted
     return StageResult(stage, status, reason, message, applied, withheld)
+
+
+def _serves_as_before(namespace: MemoryNamespace, found: Availability) -> bool:
+    """Return whether no process is missing of those that served before: more are asked for, and are on their way."""
+    before = namespace.status
+    if before is None or before.api is None:
+        return False
+    served = any(
+        each.type is ConditionType.API_AVAILABLE and each.status is ConditionStatus.TRUE for each in before.conditions
+    )
+    return served and found.ready >= max(1, before.api.ready)

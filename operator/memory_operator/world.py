@@ -39,6 +39,11 @@ class Availability:
         """Whether every process is ready."""
         return self.ready >= self.wanted
 
+    @property
+    def counted(self) -> str:
+        """How many are ready, in words."""
+        return f"{self.ready} of {self.wanted} ready"
+
 
 class Share(Protocol):
     """One tenant's part of one backend."""

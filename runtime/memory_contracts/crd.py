@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from pydantic import BaseModel
 
-from memory_contracts.api.base import API_GROUP
+from memory_contracts.api.base import API_GROUP, PART_OF
 from memory_contracts.structural import Schema, structural
 from memory_contracts.v1alpha1 import API_VERSION, MemoryCluster, MemoryNamespace
 from memory_contracts.yaml_text import to_yaml
@@ -97,7 +97,7 @@ def render(resource: Resource) -> Schema:
         "kind": "CustomResourceDefinition",
         "metadata": {
             "name": f"{resource.plural}.{API_GROUP}",
-            "labels": {"app.kubernetes.io/name": "memory-operator", "app.kubernetes.io/part-of": "memory-operator"},
+            "labels": {"app.kubernetes.io/name": "memory-operator", "app.kubernetes.io/part-of": PART_OF},
         },
         "spec": {
             "group": API_GROUP,

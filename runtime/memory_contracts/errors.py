@@ -47,5 +47,14 @@ class PreconditionFailed(Conflict):
     """``If-Match`` or ``If-None-Match`` does not hold for the stored version (RFC 9110, section 13)."""
 
 
+class ReadOnly(Rejected):
+    """The namespace is in state ReadOnly; another token would not help."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "this namespace is read-only: it recalls, and stores and deletes nothing until its state is Active again"
+        )
+
+
 class IdempotencyMismatch(Rejected):
     """The ``Idempotency-Key`` was used before with another request body."""

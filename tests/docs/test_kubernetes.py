@@ -32,7 +32,7 @@ from memory_operator.providers.qdrant.client import LOOKED_INTO
 from memory_operator.providers.qdrant.plan import OLDEST_VERSION as OLDEST_QDRANT
 from memory_operator.providers.redis.acl import OLDEST_VERSION as OLDEST_REDIS
 from memory_operator.providers.shapes import Blocked
-from memory_operator.shell import echo, serve, sweep, watching, workers
+from memory_operator.shell import echo, namespace_pass, serve, sweep, watching, workers
 from memory_operator.specs import binding, labels, network_policy
 
 ROOT = Path(__file__).parents[2]
@@ -232,7 +232,7 @@ def test_times_in_words_are_those_of_the_code() -> None:
     assert "A listing every ten minutes" in " ".join(PAGES[ADR_KOPF].split())
     assert sweep.INTERVAL_SECONDS == 600
     assert "A change is noticed within a minute" in " ".join(PAGES[KUBERNETES].split())
-    assert workers.UNWATCHED_SECONDS + secrets.FRESH_SECONDS <= 60
+    assert namespace_pass.UNWATCHED_SECONDS + secrets.FRESH_SECONDS <= 60
 
 
 def test_the_manifests_run_as_many_replicas_as_the_page_says() -> None:

@@ -140,11 +140,14 @@ class FakeBackends:
 
 
 class FakeWorkloads:
-    """Runs what it is given, if `pods_answer`; `foreign` are names of objects that are somebody else's."""
+    """Runs what it is given, if `pods_answer`; `foreign` are names of objects that are somebody else's.
+
+    `slow` is how many of the pods do not answer yet.
+    """
 
     def __init__(self, told: list[str]) -> None:
         self.running: dict[str, Manifest] = {}
-        self.pods_answer, self.rolled_out = True, True
+        self.pods_answer, self.rolled_out, self.slow = True, True, 0
         self.reason, self.detail = Reason.PROGRESSING, "waiting for the readiness probe"
         self.foreign: set[str] = set()
         self.failure: Exception | None = None
@@ -166,7 +169,7 @@ class FakeWorkloads:
 
     async def availability(self, namespace: MemoryNamespace, workload: Workload) -> Availability:
         wanted = workload.replicas
-        ready = wanted if self.pods_answer else 0
+        ready = wanted - self.slow if self.pods_answer else 0
         url = "http://research-api.team-a.svc:9595"
         return Availability(
             url, wanted, ready, self.reason, self.detail, present=wanted, rolled_out=self.rolled_out, selector="a=b"

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import os
 import socket
 import threading
 import time
@@ -19,6 +20,7 @@ from typing import Any, TypeAlias
 import uvicorn
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
+from memory_contracts.errors import Unavailable
 from memory_contracts.settings import LIVENESS_PATH, METRICS_PATH, READINESS_PATH
 from memory_operator.controller.metrics import REGISTRY
 
@@ -147,6 +149,17 @@ class HealthServer:
 
 
 def _listen(host: str, port: int) -> socket.socket:
+    try:
+        return _listener(host, port)
+    except OSError as error:
+        reason = os.strerror(error.errno) if error.errno else str(error)
+        raise Unavailable(
+            f"port {port} cannot be had for health and metrics: {reason}; end what has it, or choose another with "
+            "--health-port"
+        ) from error
+
+
+def _listener(host: str, port: int) -> socket.socket:
     if host == "" and socket.has_dualstack_ipv6():
         return socket.create_server(("", port), family=socket.AF_INET6, dualstack_ipv6=True)
     family = socket.AF_INET6 if ":" in host else socket.AF_INET

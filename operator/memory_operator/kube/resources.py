@@ -8,8 +8,9 @@ from pydantic import BaseModel
 
 from memory_contracts.api.base import API_GROUP
 from memory_operator.keys import Key
-from memory_operator.kube.cache import Cache, Entry
+from memory_operator.kube.cache import Cache
 from memory_operator.kube.client import KubeClient, Object
+from memory_operator.kube.entries import Entry
 from memory_operator.kube.kinds import MEMORY_CLUSTER, MEMORY_NAMESPACE, Kind
 
 FINALIZER = f"{API_GROUP}/backends"

@@ -9,9 +9,10 @@ from collections.abc import Callable, Mapping
 from memory_contracts.conditions import Reason
 from memory_contracts.errors import Rejected
 from memory_contracts.v1alpha1 import MemoryNamespace
-from memory_operator.kube.cache import Cache, controller_uid, decode_secret
+from memory_operator.kube.cache import Cache
 from memory_operator.kube.children import is_ours
 from memory_operator.kube.client import KubeClient
+from memory_operator.kube.entries import controller_uid, decode_secret
 from memory_operator.kube.kinds import SECRET
 from memory_operator.kube.workloads import KubeWorkloads
 from memory_operator.specs.labels import Manifest

@@ -13,10 +13,11 @@ from memory_contracts.settings import API_PORT
 from memory_contracts.v1alpha1 import MemoryNamespace
 from memory_operator.controller.tasks import all_of
 from memory_operator.keys import Key, key_of
-from memory_operator.kube.cache import Cache, Child
+from memory_operator.kube.cache import Cache
 from memory_operator.kube.children import FIELD_MANAGER, Apply, Remove, excess, plan_child
 from memory_operator.kube.client import KubeClient
 from memory_operator.kube.compare import content_digest, manifest_digest
+from memory_operator.kube.entries import Child
 from memory_operator.kube.kinds import (
     AUTOSCALER,
     CHILD_KINDS,
@@ -91,7 +92,8 @@ class KubeWorkloads:
         return Availability(
             endpoint=service_url(names),
             wanted=wanted,
-            ready=min(ready, facts.get("readyReplicas", 0)),
+            # During a roll-out an old pod serves beside its successor; no more than are asked for count.
+            ready=min(ready, facts.get("readyReplicas", 0), wanted),
             reason=reason,
             detail=detail,
             present=facts.get("replicas", 0),

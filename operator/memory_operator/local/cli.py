@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from memory_operator.local.state import LocalOptions, LocalStatus, StateDirectory
 
 FAILED, USAGE = 1, 2
+OWN_PACKAGES = ("memory_contracts", "memory_operator", "memory_runtime")
 DEFAULT_TIMEOUT = 60.0
 
 file_option = click.option(
@@ -51,6 +52,13 @@ def told_in_a_sentence(command: Callable[..., Any]) -> Callable[..., Any]:
         except PlatformError as error:
             click.echo(f"Error: {error.detail}", err=True)
             raise click.exceptions.Exit(USAGE if isinstance(error, Rejected) else FAILED) from None
+        except ModuleNotFoundError as error:
+            missing = (error.name or "").partition(".")[0]
+            if missing in OWN_PACKAGES:  # a defect, and no matter of extras
+                raise
+            remedy = "pip install 'memory-operator[local]'"
+            click.echo(f"Error: this needs {missing}, which is not installed here; {remedy}", err=True)
+            raise click.exceptions.Exit(USAGE) from None
 
     return run
 

@@ -112,7 +112,7 @@ def _failure(state: StateDirectory, report: Report, ended: bool, seconds: float)
 
 def _log_name(problem: Condition | None, state: StateDirectory) -> str:
     match problem:
-        case Condition(type=ConditionType.API_AVAILABLE):
+        case Condition(type=ConditionType.API_AVAILABLE | ConditionType.SYNCED):
             return "api"
         case Condition(type=ConditionType.CLUSTER_ACCEPTED | ConditionType.CLAIMED) if state.log("postgres").is_file():
             return "postgres"

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Final
 
 from memory_contracts.v1alpha1 import MemoryCluster, MemoryNamespace
-from memory_operator.backends import BackendRegistry
+from memory_operator.backends.registry import BackendRegistry
 from memory_operator.local.secrets import LocalSecretStore, new_secret
 from memory_operator.providers.postgres.claimant import Claimant
 from memory_operator.world import WorkloadTarget, World

@@ -16,13 +16,14 @@ from kubernetes.aio.client import ApiClient
 from memory_contracts.conditions import ConditionStatus, Reason
 from memory_contracts.errors import Rejected
 from memory_contracts.v1alpha1 import API_VERSION, MemoryCluster, MemoryNamespace
-from memory_operator.backends import BackendRegistry
+from memory_operator.backends.registry import BackendRegistry
 from memory_operator.consent import KubeConsent
 from memory_operator.handlers import SELECTORS, WATCHED
 from memory_operator.keys import CLUSTER_KIND, NAMESPACE_KIND, Key, key_of
-from memory_operator.kube.cache import Cache, cluster_key
+from memory_operator.kube.cache import Cache
 from memory_operator.kube.client import KubeClient
 from memory_operator.kube.connect import load_configuration, new_api_client
+from memory_operator.kube.entries import cluster_key
 from memory_operator.kube.kinds import MEMORY_NAMESPACE, NAMESPACE
 from memory_operator.kube.secrets import KubeSecrets
 from memory_operator.kube.workloads import KubeWorkloads

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from memory_contracts.conditions import ClusterConditionType, ConditionType
 from memory_contracts.errors import Rejected
 from memory_contracts.v1alpha1 import MemoryClusterStatus, MemoryNamespace, MemoryNamespaceStatus
-from memory_operator.kube.cache import Entry
+from memory_operator.kube.entries import Entry
 from memory_operator.status import CLUSTER_STAGES, build_conditions, failed
 
 Status = TypeVar("Status", MemoryNamespaceStatus, MemoryClusterStatus)

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 from kubernetes.aio.client import ApiClient
 
 from memory_contracts.errors import PlatformError
-from memory_operator.backends import BackendRegistry
+from memory_operator.backends.registry import BackendRegistry
 from memory_operator.consent import KubeConsent
 from memory_operator.controller.elector import Elector
 from memory_operator.controller.event_api import KubernetesEventApi
@@ -40,10 +40,11 @@ from memory_operator.providers.postgres.claimant import Claimant
 from memory_operator.providers.shapes import Term, permit_of
 from memory_operator.shell.echo import WatchEcho
 from memory_operator.shell.intake import Intake
+from memory_operator.shell.parts import Parts
 from memory_operator.shell.sweep import Sweep
 from memory_operator.shell.vanished import Vanished
 from memory_operator.shell.watching import Watches
-from memory_operator.shell.workers import WORKERS_PER_CLUSTER, Parts, Workers, lane_of
+from memory_operator.shell.workers import WORKERS_PER_CLUSTER, Workers, lane_of
 from memory_operator.world import World
 
 CONTROLLER = "memory.somafractal.io/memory-operator"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, TypeAlias
 
-from memory_contracts.api.base import API_GROUP
+from memory_contracts.api.base import API_GROUP, PART_OF
 from memory_contracts.naming import TenantNames
 from memory_contracts.v1alpha1 import MemoryNamespace
 from memory_operator.specs.tenant import tenant_names
@@ -36,7 +36,7 @@ def labels(names: TenantNames, component: str) -> dict[str, str]:
     The version is not among them: it would replace every tenant's pods whenever the operator is upgraded.
     """
     return selector_labels(names, component) | {
-        "app.kubernetes.io/part-of": "somafractal-memory",
+        "app.kubernetes.io/part-of": PART_OF,
         MANAGED_BY: MANAGER,
         NAMESPACE_LABEL: names.name,
     }

@@ -23,6 +23,8 @@ from memory_contracts.api.scalars import (
 )
 
 API_GROUP = "memory.somafractal.io"
+# Of everything that belongs to the platform, in the label app.kubernetes.io/part-of.
+PART_OF = "somafractal-memory"
 
 DnsLabel = Annotated[str, Field(min_length=1, max_length=63, pattern=DNS_LABEL)]
 ObjectName = Annotated[str, Field(min_length=1, max_length=253, pattern=SUBDOMAIN)]

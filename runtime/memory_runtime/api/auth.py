@@ -10,12 +10,10 @@ from enum import StrEnum
 from fastapi import Request
 from pydantic import SecretStr
 
-from memory_contracts.errors import Rejected
+from memory_contracts.errors import ReadOnly, Rejected
 from memory_contracts.settings import RuntimeSettings, split_tokens
 from memory_runtime.api.problems import HttpProblem
 from memory_runtime.composition import Application
-
-READ_ONLY = "this namespace is read-only: it recalls, and stores and deletes nothing until its state is Active again"
 
 
 class Scope(StrEnum):
@@ -59,7 +57,7 @@ class Guard:
     scope: Scope
 
     async def __call__(self, request: Request) -> None:
-        """Raise `HttpProblem` 401 for an unknown caller, 403 for one without the scope, or when nobody may write."""
+        """Raise `HttpProblem` 401 for an unknown caller, 403 for one without the scope; `ReadOnly` when nobody may."""
         kind, _, token = request.headers.get("authorization", "").partition(" ")
         if kind.lower() != "bearer" or not token.strip():
             raise _challenge(401, "send a token: Authorization: Bearer …", "")
@@ -72,7 +70,7 @@ class Guard:
             raise _challenge(403, f"this token may not {self.scope}", hint)
         application: Application = request.app.state.application
         if self.scope is Scope.WRITE and application.settings.read_only:
-            raise HttpProblem(403, READ_ONLY)
+            raise ReadOnly
         request.state.caller = _digest(token.strip()).hex()
 
 

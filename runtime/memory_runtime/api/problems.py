@@ -21,6 +21,7 @@ log = logging.getLogger(__name__)
 # Most specific first.
 _STATUS: tuple[tuple[type[errors.PlatformError], int], ...] = (
     (errors.NotFound, 404),
+    (errors.ReadOnly, 403),
     (errors.PreconditionFailed, 412),
     (errors.IdempotencyMismatch, 422),
     (errors.Unavailable, 503),

@@ -8,7 +8,7 @@ import random
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 
-from memory_contracts.errors import Conflict, Unavailable
+from memory_contracts.errors import Conflict, ReadOnly, Unavailable
 from memory_runtime.ports import Memories, VectorIndex
 from memory_runtime.services.changes import ChangeFeed
 
@@ -129,7 +129,7 @@ class Follower:
         while True:
             try:
                 await step()
-            except (Unavailable, Conflict) as error:
+            except (Unavailable, Conflict, ReadOnly) as error:
                 if error.detail != self.last_failure:
                     log.warning("waiting for the database", extra={"reason": error.detail})
                 self.last_failure = error.detail

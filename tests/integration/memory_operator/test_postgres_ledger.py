@@ -9,7 +9,7 @@ import pytest
 from postgres_tenants import PASSWORD, address_of, converge, delete, new_names, run, run_as_tenant, schema_exists
 
 from memory_contracts.conditions import Reason
-from memory_contracts.errors import Conflict, Rejected
+from memory_contracts.errors import Conflict, Rejected, Unavailable
 from memory_contracts.naming import TenantNames
 from memory_operator.providers.postgres.address import PostgresAddress
 from memory_operator.providers.postgres.claimant import Claimant
@@ -282,7 +282,7 @@ async def test_a_foreign_schema_of_that_name_is_refused_and_survives(east, addre
 
 
 async def test_an_administrator_that_may_not_use_the_ledger_is_told_the_remedy(open_backend, address):
-    await PostgresLedger(open_backend(EAST)).tenants()
+    await PostgresLedger(open_backend(EAST)).claim_tenant("team-a/notes", "uid-1")
     admin = f"admin_{uuid4().hex[:8]}"
     await run(address, f"create role {admin} login createrole password '{PASSWORD}'")
     await run(address, f"grant create on database {address.database} to {admin}")
@@ -346,6 +346,17 @@ async def test_an_object_that_was_claimed_and_never_made_can_be_claimed_again(ea
         await ledger.of("team-a/notes", "uid-1").claim("kafka/x", ["events"])
 
     assert await ledger.of("team-a/notes", "uid-1").claimed("kafka/x") == {"events"}
+
+
+async def test_who_only_looks_makes_no_ledger(east, address):
+    """Regression: a dry run made it, when it asked what is claimed in Kafka and Redis."""
+    ledger = PostgresLedger(east)
+
+    assert await ledger.of("team-a/notes", "uid-1").claimed("kafka/x") == frozenset()
+    assert await ledger.peek_tenant("team-a/notes", "uid-1") is None
+    assert await ledger.tenants() == []
+
+    assert await run(address, "select from pg_namespace where nspname = 'memory_operator'") == []
 
 
 async def test_a_take_over_that_was_cut_off_before_the_marks_is_finished_by_the_next_pass(east, address):
@@ -453,6 +464,31 @@ async def test_an_older_leader_may_not_write_any_more(open_backend, address):
     assert isinstance(await provision(new, names, "uid-1"), list)
 
 
+async def test_a_leader_that_froze_in_the_middle_holds_no_lock_against_its_successor(open_backend):
+    """Frozen after it had a question parsed and before it asked: no timeout of the server's runs then."""
+    old, new, names = open_backend(EAST, 1), open_backend(EAST, 2), new_names()
+    await provision(old, names, "uid-1")
+    with pytest.raises(Unavailable):
+        async with old.session(tenant_of(names, "uid-1")) as session:
+            await session._connection.execute(session._guard)
+            await session._connection.prepare("select 1")
+
+            assert isinstance(await provision(new, names, "uid-1"), list)
+
+
+async def test_leaders_of_other_clusters_and_replicas_of_the_same_term_keep_their_sessions(open_backend, address):
+    kept = open_backend(WEST, 1), open_backend(EAST, 2)
+    for each in kept:
+        await each.facts()
+
+    await provision(open_backend(EAST, 2), new_names(), "uid-1")
+
+    rows = await run(
+        address, "select application_name as name from pg_stat_activity where datname = current_database()"
+    )
+    assert {f"memory-operator {WEST} 1", f"memory-operator {EAST} 2"} <= {each["name"] for each in rows}
+
+
 async def test_leaders_of_other_clusters_do_not_count(open_backend):
     await provision(open_backend(WEST, 7), new_names(), "uid-1")
 
@@ -467,26 +503,19 @@ async def test_an_older_leader_may_still_look(open_backend):
     assert await converge(old, tenant_of(names, "uid-1")) == []
 
 
-async def test_a_leader_that_is_paused_while_writing_ends_before_its_successor_writes(open_backend, address):
-    """The successor waits for what is being written; nothing of the old leader can come after."""
+async def test_what_a_leader_was_writing_when_its_successor_came_is_taken_back(open_backend, address):
+    """Nothing of the old leader can come after the new one has begun."""
     old, new, names = open_backend(EAST, 1), open_backend(EAST, 2), new_names()
     await PostgresLedger(old).claim_tenant(names.qualified, "uid-1")
-    paused = asyncio.Event()
 
-    async def write_slowly() -> None:
-        async with PostgresLedger(old).changing():
-            await paused.wait()
+    with pytest.raises(Unavailable):
+        async with PostgresLedger(old).changing() as connection:
+            await connection.execute("update memory_operator.tenants set released_at = now()")
+            async with asyncio.timeout(5):
+                assert isinstance(await PostgresLedger(new).claim_tenant("team-b/notes", "uid-2"), TenantClaim)
 
-    writing = asyncio.create_task(write_slowly())
-    await asyncio.sleep(0.2)
-    succeeding = asyncio.create_task(PostgresLedger(new).claim_tenant("team-b/notes", "uid-2"))
-    await asyncio.sleep(0.2)
-    waited = not succeeding.done()
-    paused.set()
-
-    await writing
-    assert isinstance(await succeeding, TenantClaim)
-    assert waited
+    rows = await run(address, "select released_at from memory_operator.tenants")
+    assert [each["released_at"] for each in rows] == [None, None]
 
 
 async def test_many_passes_of_one_leader_do_not_wait_for_one_another(open_backend):

@@ -142,6 +142,41 @@ async def test_it_cleans_nothing_up(database, tenant, monkeypatch, caplog):
     assert len(left) == 1
 
 
+@pytest.mark.parametrize(("method", "path", "body"), WRITES.values(), ids=WRITES)
+async def test_a_process_that_has_not_heard_of_it_yet_refuses_in_the_same_words(
+    starter, database, assert_problem, method, path, body
+):
+    """Regression: until the pods were replaced, the refusal of Postgres was a 503, and the client tried again."""
+    tenant = new_tenant()
+    async with PostgresBackend(address_of(database)) as backend:
+        await converge(backend, tenant)
+        api = starter.serve(url_for(database, tenant), tenant.schema, SOMA_MIGRATE_ON_START="false")
+        async with api.client() as client:
+            await client.post("/store", json=STORED)
+            await converge(backend, replace(tenant, access="read"))
+
+            answer = await client.request(method, path, json=body)
+
+            assert "read-only" in assert_problem(answer, 403)["detail"]
+            (hit,) = (await client.post("/recall", json={"query": "bees"})).json()["matches"]
+            assert hit["payload"]["text"] == TEXT
+            assert (await client.get("/readyz")).is_success
+
+            await converge(backend, tenant)
+            assert (await client.request(method, path, json=body)).is_success
+
+
+async def test_a_process_that_starts_before_it_has_heard_of_it_waits(starter, eventually, database, tenant):
+    api = starter.start(url_for(database, tenant), tenant.schema, SOMA_MIGRATE_ON_START="false")
+
+    await eventually(lambda: "this namespace is read-only" in api.logged)
+
+    assert api.process.poll() is None
+    async with PostgresBackend(address_of(database)) as backend:
+        await converge(backend, replace(tenant, access="full"))
+    api.wait_until_ready()
+
+
 async def test_a_namespace_that_never_stored_anything_is_served(starter, database):
     empty = new_tenant(access="read")
     async with PostgresBackend(address_of(database)) as backend:

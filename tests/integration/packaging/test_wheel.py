@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tarfile
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -78,6 +79,21 @@ def test_it_runs_from_the_wheel_alone(wheel: zipfile.ZipFile, tmp_path: Path) ->
     subprocess.run([sys.executable, "-P", "-c", code], cwd="/", env={"PYTHONPATH": str(tmp_path)}, check=True)
 
 
+def test_the_source_distribution_holds_what_its_own_commands_need(tmp_path: Path) -> None:
+    """`make` builds the environment from the lock, `docker build` the images from what .dockerignore lets through."""
+    build = [sys.executable, "-m", "hatchling", "build", "--target", "sdist", "--directory", str(tmp_path)]
+    subprocess.run(build, cwd=ROOT, check=True, capture_output=True)
+    (built,) = tmp_path.glob("*.tar.gz")
+    with tarfile.open(built) as archive:
+        packed = {name.partition("/")[2] for name in archive.getnames()}
+
+    assert {"Makefile", "pyproject.toml", "requirements.lock", "Dockerfile", ".dockerignore"} <= packed
+    let_through = [line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")]
+    assert [
+        each for each in let_through if not any(name == each or name.startswith(f"{each}/") for name in packed)
+    ] == []
+
+
 @pytest.fixture(scope="module", params=ROLES)
 def role(request: pytest.FixtureRequest, wheel: zipfile.ZipFile, tmp_path_factory: pytest.TempPathFactory) -> Role:
     """An environment as a role's image has it: the wheel, and what its extra asks for in the versions of the lock."""
@@ -101,6 +117,16 @@ def test_each_role_has_its_command(role: Role) -> None:
     told = subprocess.run([role.bin / role.command, "--help"], cwd="/", env={}, capture_output=True, check=True)
     assert b"Usage:" in told.stdout
     assert told.stderr == b""
+
+
+@pytest.mark.parametrize("role", ["runtime"], indirect=True)
+def test_the_runtime_alone_says_what_local_mode_needs(role: Role, tmp_path: Path) -> None:
+    ended = subprocess.run(
+        [role.bin / "soma", "up", "-f", "namespace.yaml"], cwd=tmp_path, env={}, capture_output=True, check=False
+    )
+    assert ended.returncode == 2
+    assert ended.stderr.startswith(b"Error: this needs yaml, which is not installed here; pip install")
+    assert ended.stderr.count(b"\n") == 1
 
 
 def test_no_folder_called_operator_is_a_package() -> None:

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from tenants import workload
 
 from memory_operator.keys import Key
-from memory_operator.kube import cache as module
-from memory_operator.kube.cache import Cache, decode_secret
+from memory_operator.kube import ends
+from memory_operator.kube.cache import Cache
+from memory_operator.kube.entries import decode_secret
 from memory_operator.kube.kinds import (
     CONFIG_MAP,
     DEPLOYMENT,
@@ -551,7 +552,7 @@ def test_a_listing_says_nothing_about_other_kinds(cache):
 
 
 def test_the_memory_of_what_is_gone_has_a_limit(cache, monkeypatch):
-    monkeypatch.setattr(module, "REMEMBERED_ENDS", 2)
+    monkeypatch.setattr(ends, "REMEMBERED_ENDS", 2)
     for uid in ("1", "2", "3"):
         cache.lose(SERVICE, child(BUILT.service, 5, uid=uid))
 

@@ -283,6 +283,16 @@ async def test_endpoints_that_are_late_to_go_do_not_count(two):
     assert (await available(two)).ready == 1
 
 
+async def test_an_old_pod_beside_its_successor_does_not_count(two):
+    """Regression: `3 of 2 ready`."""
+    endpoints(two, "x", True, True, True)
+    deployed(two, replicas=3, readyReplicas=3)
+
+    found = await available(two)
+
+    assert (found.counted, found.present, found.complete) == ("2 of 2 ready", 3, True)
+
+
 async def test_the_autoscaler_says_how_many_are_wanted(place):
     await place.converge(**SCALED)
     place.edit(DEPLOYMENT, "research-api", spec={"replicas": 4})

@@ -11,6 +11,7 @@ import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from memory_contracts.errors import Unavailable
 from memory_operator.controller import metrics
 from memory_operator.controller.http_server import HealthApp, HealthServer, Readiness
 from memory_operator.controller.logs import JsonFormatter, configure_logging
@@ -232,10 +233,10 @@ def test_it_listens_on_every_address_when_none_is_given(operator):
             assert httpx.get(f"http://{host}:{server.port}/readyz", trust_env=False).status_code == 200
 
 
-def test_a_port_that_is_taken_is_an_error_at_the_start(operator):
+def test_a_port_that_is_taken_is_named_at_the_start_with_the_remedy(operator):
     with (
         HealthServer(operator.app, 0, "127.0.0.1") as server,
-        pytest.raises(OSError, match="in use"),
+        pytest.raises(Unavailable, match=f"port {server.port} .* in use; .* choose another with --health-port"),
         HealthServer(operator.app, server.port, "127.0.0.1"),
     ):
         pass

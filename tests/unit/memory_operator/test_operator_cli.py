@@ -1,6 +1,7 @@
 """The command line: what it says of itself, how it refuses, and with which code it ends."""
 
 import os
+import socket
 import subprocess
 import sys
 from importlib.metadata import version
@@ -28,6 +29,17 @@ apiVersion: memory.somafractal.io/v1alpha1
 kind: MemoryCluster
 metadata: {name: default, namespace: memory-system}
 spec: {}
+"""
+
+
+# Of a cluster that nobody serves.
+KUBECONFIG = """
+apiVersion: v1
+kind: Config
+current-context: nowhere
+clusters: [{name: nowhere, cluster: {server: "http://127.0.0.1:9"}}]
+contexts: [{name: nowhere, context: {cluster: nowhere, user: nobody}}]
+users: [{name: nobody, user: {token: x}}]
 """
 
 
@@ -139,6 +151,30 @@ def test_a_kubeconfig_that_is_missing_is_said_in_one_sentence(tmp_path):
     (said,) = [line for line in ended.stderr.splitlines() if line.startswith("Error: ")]
     assert "no way to reach a Kubernetes API" in said
     assert "set KUBECONFIG, or run in a pod with a service account" in said
+    assert "Traceback" not in ended.stderr
+
+
+def test_a_health_port_that_is_taken_is_said_in_one_sentence(tmp_path):
+    """Regression: it was a traceback. The port is asked for before anything of Kubernetes."""
+    command = Path(sys.executable).with_name("memory-operator")
+    kubeconfig = tmp_path / "kubeconfig"
+    kubeconfig.write_text(KUBECONFIG)
+
+    with socket.create_server(("", 0), family=socket.AF_INET6, dualstack_ipv6=True) as taken:
+        port = str(taken.getsockname()[1])
+        ended = subprocess.run(
+            [command, "run", "--health-port", port],
+            capture_output=True,
+            text=True,
+            env=os.environ | {"KUBECONFIG": str(kubeconfig)},
+            check=False,
+            timeout=60,
+        )
+
+    assert ended.returncode == 1
+    (said,) = [line for line in ended.stderr.splitlines() if line.startswith("Error: ")]
+    assert f"port {port} " in said
+    assert "--health-port" in said
     assert "Traceback" not in ended.stderr
 
 

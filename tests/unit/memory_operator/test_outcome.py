@@ -151,6 +151,12 @@ def test_inputs_count_as_observed_only_when_every_stage_has_done_its_work(outcom
             "not every process runs the present settings yet",
         ),
         (
+            new_outcome(availability=replace(AVAILABLE, ready=1, detail="waiting")),
+            "False",
+            Reason.PROGRESSING,
+            "1 of 2 ready; waiting",
+        ),
+        (
             new_outcome(availability=replace(AVAILABLE, rolled_out=False, reason=Reason.BLOCKED, detail="stuck")),
             "False",
             Reason.BLOCKED,
@@ -170,7 +176,7 @@ def test_inputs_count_as_observed_only_when_every_stage_has_done_its_work(outcom
         ),
         (new_outcome(availability=None), "Unknown", Reason.WAITING_FOR_EARLIER_STAGE, "not tried yet"),
     ],
-    ids=["in sync", "drift", "rolling", "stuck roll-out", "stuck child", "backend", "not reached"],
+    ids=["in sync", "drift", "rolling", "starting", "stuck roll-out", "stuck child", "backend", "not reached"],
 )
 def test_synced_says_whether_all_is_as_asked(outcome, status, reason, message):
     synced = condition(after(outcome), "Synced")

@@ -86,6 +86,69 @@ async def test_ready_waits_for_the_pods(tenant, world):
     assert (await tenant.reconcile())["Ready"].status is TRUE
 
 
+def said_of_pods(found) -> list[tuple[str, str]]:
+    return [(found[kind].status.value, found[kind].message) for kind in ("APIAvailable", "Synced", "Ready")]
+
+
+URL = "http://research-api.team-a.svc:9595"
+
+
+async def test_it_stays_ready_while_further_processes_start(tenant, world):
+    """Regression: a namespace that was scaled out was not ready, although it served as before."""
+    tenant.edit(api={"replicas": 2})
+    await tenant.reconcile()
+
+    tenant.edit(api={"replicas": 3})
+    world.workloads.slow = 1
+    for _ in range(2):
+        assert said_of_pods(await tenant.reconcile()) == [
+            ("True", f"2 of 3 ready at {URL}"),
+            ("False", "2 of 3 ready; waiting for the readiness probe"),
+            ("True", "stores and recalls memories"),
+        ]
+
+    world.workloads.slow = 0
+    assert [status for status, _ in said_of_pods(await tenant.reconcile())] == ["True", "True", "True"]
+
+
+async def test_it_is_not_ready_while_one_that_served_is_missing(tenant, world):
+    tenant.edit(api={"replicas": 2})
+    await tenant.reconcile()
+
+    world.workloads.slow = 1
+    for _ in range(2):
+        message = "1 of 2 ready; waiting for the readiness probe"
+        assert said_of_pods(await tenant.reconcile()) == [
+            ("False", message),
+            ("False", message),
+            ("False", f"APIAvailable: {message}"),
+        ]
+
+    world.workloads.slow = 0
+    assert (await tenant.reconcile())["Ready"].status is TRUE
+
+
+async def test_a_first_roll_out_is_ready_when_all_of_it_is(tenant, world):
+    tenant.edit(api={"replicas": 2})
+    for world.workloads.slow in (2, 1):
+        assert (await tenant.reconcile())["Ready"].status is FALSE
+
+    world.workloads.slow = 0
+    assert (await tenant.reconcile())["Ready"].status is TRUE
+
+
+async def test_scaling_out_that_is_stuck_is_told_while_the_others_serve(tenant, world):
+    await tenant.reconcile()
+
+    tenant.edit(api={"replicas": 2})
+    world.workloads.slow, world.workloads.reason = 1, Reason.QUOTA_EXCEEDED
+    world.workloads.detail = "pods is forbidden: exceeded quota: small"
+    found = await tenant.reconcile()
+
+    assert found["Ready"].status is TRUE
+    assert (found["Synced"].reason, found["Synced"].message) == (Reason.QUOTA_EXCEEDED, world.workloads.detail)
+
+
 # --- one stage holds the later ones -----------------------------------------------------------------------------------
 
 

@@ -1,7 +1,7 @@
 """The workers: which pass a key calls for, what is written after it, and when it is looked at again."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 from itertools import pairwise
@@ -23,8 +23,10 @@ from memory_operator.kube.cache import Cache
 from memory_operator.kube.kinds import MEMORY_CLUSTER, MEMORY_NAMESPACE, NAMESPACE, SECRET
 from memory_operator.kube.resources import FINALIZER, ResourceWriter
 from memory_operator.providers.shapes import Blocked
+from memory_operator.shell.namespace_pass import COUNT_SECONDS, PAUSED_SECONDS, UNWATCHED_SECONDS
+from memory_operator.shell.parts import Parts
 from memory_operator.shell.vanished import Vanished
-from memory_operator.shell.workers import COUNT_SECONDS, UNWATCHED_SECONDS, Parts, Workers, lane_of, priority_of
+from memory_operator.shell.workers import Workers, lane_of, priority_of
 from memory_operator.specs.labels import WATCH_LABEL
 
 CLUSTER = Key("MemoryCluster", "memory-system", "default")
@@ -51,6 +53,7 @@ class Office(FakeWorld):
         self.crashing: set[str] = set()
         self.drifting: set[str] = set()
         self.forgotten: list[str] = []
+        self.closed: list[Key] = []
         self._began = virtual_now()
         resources = ResourceWriter(self.kube, self.cache)
         self.workers = Workers(Parts(self.cache, self.queue, self.world(), self, self, resources, self, self.vanished))
@@ -66,11 +69,14 @@ class Office(FakeWorld):
             raise ZeroDivisionError("a mistake")
         await super().check(namespace, cluster)
 
-    def last(self, cluster: Key) -> None:
-        return None
+    def last(self, cluster: Key) -> FakeBackends | None:
+        return self.backends if cluster == CLUSTER and cluster not in self.closed else None
 
     def forget(self, *what: Any) -> None:
         self.forgotten.append(str(what[-1]))
+
+    def release(self, is_needed: Callable[[Key], bool]) -> None:
+        self.closed.extend(each for each in (CLUSTER,) if not is_needed(each) and each not in self.closed)
 
     async def drifted(self, cluster: Key) -> set[str]:
         self.cluster_looks.append(virtual_now() - self._began)
@@ -104,6 +110,23 @@ class Office(FakeWorld):
         found = self.kube.remove(MEMORY_NAMESPACE, "team-a", name)
         gone = ("MemoryNamespace", "team-a", name) not in self.kube.objects
         for affected in (self.cache.lose if gone else self.cache.see)(MEMORY_NAMESPACE, found):
+            self.queue.add(affected, Priority.USER_EDIT)
+
+    def delete_cluster(self) -> None:
+        body = self.kube.remove(MEMORY_CLUSTER, "memory-system", "default")
+        for affected in self.cache.lose(MEMORY_CLUSTER, body):
+            self.queue.add(affected, Priority.USER_EDIT)
+
+    def vanish(self, name: str = "research", *, deleting: bool = False) -> None:
+        """It goes in spite of our finalizer: the API server lost that, or while `deleting` somebody took it away."""
+        if deleting:
+            self.kube.remove(MEMORY_NAMESPACE, "team-a", name)
+        place = ("MemoryNamespace", "team-a", name)
+        self.kube.objects[place]["metadata"]["finalizers"] = []
+        found = self.kube.remove(MEMORY_NAMESPACE, "team-a", name)
+        found["metadata"]["finalizers"] = [] if deleting else [FINALIZER]
+        self.vanished.note(found)
+        for affected in self.cache.lose(MEMORY_NAMESPACE, found):
             self.queue.add(affected, Priority.USER_EDIT)
 
     # --- what there is ------------------------------------------------------------------------------------------------
@@ -397,9 +420,7 @@ async def test_an_edit_of_the_cluster_reaches_all_who_use_it():
 @in_virtual_time
 async def test_a_cluster_that_goes_is_told_by_all_who_use_it_and_nothing_is_torn_down():
     async with an_office("one", "two", converged=True) as office:
-        body = office.kube.remove(MEMORY_CLUSTER, "memory-system", "default")
-        for affected in office.cache.lose(MEMORY_CLUSTER, body):
-            office.queue.add(affected, Priority.USER_EDIT)
+        office.delete_cluster()
         await asyncio.sleep(1)
 
         assert {office.condition(name=name) for name in ("one", "two")} == {("False", "ClusterNotFound")}
@@ -448,7 +469,7 @@ async def test_only_those_who_drifted_are_looked_at():
 async def test_at_the_start_of_a_process_nobody_is_looked_at_twice():
     """All are in the queue then; the cluster has nothing new to tell them."""
     async with an_office("one", "two", converged=True) as office:
-        office.workers._seen.clear()  # as in a new process
+        office.workers._clusters._seen.clear()  # as in a new process
         for each in (key("one"), key("two"), CLUSTER):
             office.queue.add(each, Priority.START_UP)
             await asyncio.sleep(1)
@@ -479,6 +500,51 @@ async def test_a_paused_cluster_moves_nothing_and_says_so():
         await asyncio.sleep(2)
         assert office.object("one") is None
         assert office.condition("Ready", "new") == ("True", "Available")
+
+
+@in_virtual_time
+async def test_the_connections_of_a_cluster_that_goes_serve_its_last_user_and_are_closed_then():
+    async with an_office("one", "two", converged=True) as office:
+        for name in ("one", "two"):
+            office.apply(name, **DELETE)
+        await asyncio.sleep(1)
+        office.delete_cluster()
+        await asyncio.sleep(HOUR)
+        office.delete("one")
+        await asyncio.sleep(1)
+        assert office.object("one") is None
+        assert office.closed == []
+
+        office.delete("two")
+        await asyncio.sleep(1)
+        assert office.object("two") is None
+        assert office.servers["postgres"].holds == set()
+        assert office.closed == [CLUSTER]
+
+
+@in_virtual_time
+async def test_the_connections_of_a_cluster_that_nobody_refers_to_are_closed_when_it_goes():
+    async with an_office("one", converged=True) as office:
+        office.apply("one", **DELETE)
+        await asyncio.sleep(1)
+        office.delete("one")
+        await asyncio.sleep(1)
+        assert office.closed == []
+
+        office.delete_cluster()
+        await asyncio.sleep(1)
+        assert office.closed == [CLUSTER]
+
+
+@in_virtual_time
+async def test_they_are_closed_also_when_the_finalizer_of_the_last_user_was_taken_away():
+    async with an_office("one", converged=True) as office:
+        office.delete_cluster()
+        await asyncio.sleep(1)
+        office.vanish("one", deleting=True)
+        await asyncio.sleep(1)
+
+        assert office.closed == [CLUSTER]
 
 
 # --- what cannot be read ----------------------------------------------------------------------------------------------
@@ -625,6 +691,71 @@ async def test_in_a_kubernetes_namespace_that_is_going_nothing_is_made_any_more(
 
         assert office.looks == []
         assert "finalizers" not in office.object()["metadata"]
+
+
+@in_virtual_time
+async def test_an_object_whose_finalizer_somebody_took_away_is_forgotten_and_its_data_left():
+    async with an_office("research", "other", converged=True) as office:
+        office.servers["postgres"].failure = down()
+        office.vanish(deleting=True)
+        await asyncio.sleep(1)
+
+        assert "team-a/research" in office.forgotten
+        assert "team-a/other" not in office.forgotten
+        assert "team-a/research" in office.servers["postgres"].holds
+
+
+@in_virtual_time
+async def test_what_somebody_let_go_while_others_hold_it_is_forgotten():
+    async with an_office("research", converged=True) as office:
+        place = {"namespace": "team-a", "name": "research"}
+        office.put(MEMORY_NAMESPACE, {"metadata": {**place, "finalizers": ["theirs/x"]}})
+        office.servers["postgres"].failure = down()
+        office.delete()
+        await asyncio.sleep(1)
+        assert office.forgotten == []
+
+        body = office.kube.objects["MemoryNamespace", "team-a", "research"]
+        body["metadata"]["finalizers"] = ["theirs/x"]
+        office.put(MEMORY_NAMESPACE, {"metadata": {**place, "labels": {"let": "go"}}})
+        await asyncio.sleep(15)
+        assert "team-a/research" in office.forgotten
+
+
+@in_virtual_time
+async def test_what_an_object_left_that_went_in_spite_of_its_finalizer_goes_too():
+    async with an_office("research", converged=True) as office:
+        office.apply(**DELETE)
+        await asyncio.sleep(1)
+        office.vanish()
+        await asyncio.sleep(1)
+
+        assert office.servers["postgres"].holds == set()
+        assert "team-a/research" in office.forgotten
+        assert office.vanished.get(key()) is None
+
+
+@in_virtual_time
+async def test_what_such_an_object_left_stays_until_a_pause_of_the_cluster_ends():
+    async with an_office("research", converged=True) as office:
+        office.apply(**DELETE)
+        await asyncio.sleep(1)
+        office.apply_cluster(paused=True)
+        await asyncio.sleep(1)
+        stops = office.told_stops()
+        office.vanish()
+        await asyncio.sleep(HOUR)
+
+        assert office.servers["postgres"].holds == {"team-a/research"}
+        assert office.servers["postgres"].lets_in == {"team-a/research"}
+        assert office.told_stops() == stops
+        assert office.forgotten == []
+
+        office.apply_cluster(paused=False)
+        await asyncio.sleep(PAUSED_SECONDS + 1)
+        assert office.servers["postgres"].holds == set()
+        assert office.servers["postgres"].lets_in == set()
+        assert "team-a/research" in office.forgotten
 
 
 # --- tables -----------------------------------------------------------------------------------------------------------

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from memory_operator.providers.postgres.sql import Literal, statement
 
+PROGRAM = "memory-operator"
+
 
 @dataclass(frozen=True, slots=True)
 class Claimant:
@@ -18,6 +20,11 @@ class Claimant:
     identity: str
     epoch: int | None = None
     unique_names: bool = False
+
+    @property
+    def label(self) -> str:
+        """What its sessions are called in ``pg_stat_activity``."""
+        return PROGRAM if self.epoch is None else f"{PROGRAM} {self.identity} {self.epoch}"
 
     def fence(self) -> str:
         """Return the statement that fails when a newer leader has announced itself, and announces this one."""

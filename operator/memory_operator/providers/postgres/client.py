@@ -20,7 +20,7 @@ import asyncpg
 
 from memory_contracts.errors import PlatformError
 from memory_operator.providers.postgres.address import PostgresAddress
-from memory_operator.providers.postgres.claimant import Claimant
+from memory_operator.providers.postgres.claimant import PROGRAM, Claimant
 from memory_operator.providers.postgres.failures import ledger_is_missing, remembered_epoch, translated
 from memory_operator.providers.postgres.ledger_schema import ensure_ledger
 from memory_operator.providers.postgres.observer import Observer
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from memory_operator.providers.postgres.pool import Connection
 
 MAX_CONNECTIONS = 8
+END_MILLISECONDS = 2000
 # So many tenants are compared before other tasks get their turn.
 TENANTS_AT_A_STRETCH = 25
 NO_GUARD = "select"
@@ -56,7 +57,7 @@ class PostgresBackend:
         self.address = address
         self._claimant = claimant
         self._term = term
-        self._pool = PostgresPool(address, max_connections)
+        self._pool = PostgresPool(address, max_connections, self._label)
         self._passwords = PasswordMemory(self._pool.may_log_in, clock)
         self._observer = Observer(self._passwords)
         self._announced: Claimant | None = None
@@ -75,6 +76,11 @@ class PostgresBackend:
         if self._claimant is None or self._term is None:
             return self._claimant
         return replace(self._claimant, epoch=self._term.epoch)
+
+    @property
+    def knows_ledger(self) -> bool:
+        """Whether the ledger was there when it was last used; False before that."""
+        return self._announced is not None
 
     @asynccontextmanager
     async def session(self, desired: DesiredTenant, *, read_only: bool = False) -> AsyncIterator[PostgresSession]:
@@ -143,8 +149,14 @@ class PostgresBackend:
 
     async def _fence(self, connection: Connection) -> None:
         if claimant := self.claimant:
+            if claimant.epoch:
+                await connection.fetch(query("end_former_leaders"), claimant.identity, claimant.epoch, END_MILLISECONDS)
             await connection.execute(claimant.fence())
         self._announced = claimant
+
+    def _label(self) -> str:
+        claimant = self.claimant
+        return claimant.label if claimant else PROGRAM
 
     async def _outgrew(self, error: asyncpg.PostgresError) -> bool:
         """Return whether this process leads all the same, now with an epoch that the ledger takes.

@@ -32,8 +32,8 @@ class PostgresLedger:
 
     async def peek_tenant(self, tenant: str, uid: str) -> TenantClaim | Blocked | None:
         """Return what `claim_tenant` would, without changing anything; None when the tenant would be new."""
-        async with self._backend.connection() as connection:
-            found = await _holder(connection, tenant) if await ledger_exists(connection) else None
+        async with self.reading() as connection:
+            found = await _holder(connection, tenant) if connection else None
         if found is None:
             return None
         claimant = self._claimant
@@ -63,23 +63,26 @@ class PostgresLedger:
 
     async def tenants(self) -> list[TenantClaim]:
         """Return all claims, of every Kubernetes cluster, the oldest first."""
-        async with self._backend.connection(with_ledger=True) as connection:
-            return [_claim(row) for row in await connection.fetch(query("tenants", FILE))]
+        async with self.reading() as connection:
+            rows = await connection.fetch(query("tenants", FILE)) if connection else []
+        return [_claim(row) for row in rows]
 
     def of(self, tenant: str, uid: str) -> ObjectLedger:
         """Return the part of one tenant, for backends whose objects carry no mark."""
         return ObjectLedger(self, tenant, uid)
 
     @asynccontextmanager
-    async def reading(self) -> AsyncIterator[Connection]:
-        """Lend a connection."""
-        async with self._backend.connection(with_ledger=True) as connection:
-            yield connection
+    async def reading(self) -> AsyncIterator[Connection | None]:
+        """Lend a connection; None where there is no ledger, so that who only looks leaves nothing behind."""
+        async with self._backend.connection() as connection:
+            there = self._backend.knows_ledger or await ledger_exists(connection)
+            yield connection if there else None
 
     @asynccontextmanager
     async def changing(self, holder: tuple[str, str] | None = None) -> AsyncIterator[Connection]:
         """Open a transaction of this leader; `holder` is the tenant and the uid that has to hold it."""
-        async with self.reading() as connection, transaction(connection, self._opening(holder)):
+        opening = self._opening(holder)
+        async with self._backend.connection(with_ledger=True) as connection, transaction(connection, opening):
             yield connection
 
     async def _change(self, name: str, tenant: str, uid: str) -> None:
@@ -106,7 +109,7 @@ class ObjectLedger:
     async def claimed(self, backend: str) -> frozenset[str]:
         """Return the names that this tenant has claimed in `backend`; none when another object holds it."""
         async with self._ledger.reading() as connection:
-            rows = await connection.fetch(query("claimed_objects", FILE), *self._holder, backend)
+            rows = await connection.fetch(query("claimed_objects", FILE), *self._holder, backend) if connection else []
         return frozenset(row["object"] for row in rows)
 
     async def claim(self, backend: str, objects: Collection[str]) -> None:

@@ -132,3 +132,11 @@ select system_identifier::text from pg_control_system()
 -- name: end_sessions
 -- End what runs as roles $1, and wait for each up to $2 milliseconds.
 select pg_terminate_backend(pid, $2) from pg_stat_activity where usename = any ($1::name[])
+
+-- name: end_former_leaders
+-- End the sessions of leaders of Kubernetes cluster $1 before epoch $2, and wait for each up to $3 milliseconds. One that
+-- is frozen, or cut off from the network, would keep its locks until somebody noticed.
+select pg_terminate_backend(pid, $3) from pg_stat_activity
+ where usename = current_user and pid <> pg_backend_pid() and split_part(application_name, ' ', 2) = $1
+   and case when split_part(application_name, ' ', 3) ~ '^[0-9]{1,18}$'
+            then split_part(application_name, ' ', 3)::bigint < $2 end

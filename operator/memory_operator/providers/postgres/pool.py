@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import asyncpg
@@ -24,7 +24,6 @@ IDLE_SECONDS = 30.0
 LOGINS_AT_ONCE = 2
 
 _SETTINGS = {
-    "application_name": "memory-operator",
     # Nothing that a tenant could put into another schema is ever called by the administrator.
     "search_path": "pg_catalog",
     # For the large query of the observer planning takes three times as long as running, and compiling even longer.
@@ -33,7 +32,7 @@ _SETTINGS = {
     # Such a plan may be made while the catalogue is small, and used when it holds thousands of tenants.
     "enable_seqscan": "off",
     "lock_timeout": "8s",
-    # A leader that was paused in the middle of a transaction loses it, and its successor need not wait for the locks.
+    # Who is paused in the middle of a transaction loses it, and nobody has to wait for its locks.
     "idle_in_transaction_session_timeout": "10s",
 }
 
@@ -44,11 +43,15 @@ if TYPE_CHECKING:
 
 
 class PostgresPool:
-    """At most `size` connections of the administrator; none while nobody asks."""
+    """At most `size` connections of the administrator; none while nobody asks.
 
-    def __init__(self, address: PostgresAddress, size: int) -> None:
+    Sessions bear what `label` says when they begin, as their ``application_name``.
+    """
+
+    def __init__(self, address: PostgresAddress, size: int, label: Callable[[], str]) -> None:
         self.address = address
         self._size = size
+        self._label = label
         self._pool: Pool | None = None
         self._opening = asyncio.Lock()
         self._logins = asyncio.Semaphore(LOGINS_AT_ONCE)
@@ -93,7 +96,7 @@ class PostgresPool:
         async with self._opening:
             if self._pool is None:
                 self._pool = await asyncpg.create_pool(
-                    **await self._arguments(self.address.user, self.address.password),
+                    connect=self._connect,
                     min_size=0,
                     max_size=self._size,
                     max_inactive_connection_lifetime=IDLE_SECONDS,
@@ -101,6 +104,10 @@ class PostgresPool:
                     command_timeout=COMMAND_SECONDS,
                 )
             return self._pool
+
+    async def _connect(self, *_: object, **options: Any) -> Any:
+        arguments = await self._arguments(self.address.user, self.address.password)
+        return await asyncpg.connect(**{**options, **arguments})
 
     async def _arguments(self, user: str, password: str) -> dict[str, Any]:
         address = self.address
@@ -114,7 +121,7 @@ class PostgresPool:
             "password": password,
             "ssl": self._encryption,
             "timeout": CONNECT_SECONDS,
-            "server_settings": _SETTINGS,
+            "server_settings": {"application_name": self._label(), **_SETTINGS},
         }
 
 

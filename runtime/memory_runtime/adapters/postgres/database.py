@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import asyncpg
 
 from memory_contracts.database.migrations import all_migrations, applied_migrations, migrate, pending
-from memory_contracts.errors import PlatformError, Unavailable
+from memory_contracts.errors import PlatformError, ReadOnly, Unavailable
 from memory_contracts.settings import RuntimeSettings
 from memory_runtime.adapters.postgres.failures import translate
 from memory_runtime.adapters.postgres.tls import Encryption
@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 _TRIGRAM_SCHEMA = (
     "select n.nspname from pg_extension e join pg_namespace n on n.oid = e.extnamespace where e.extname = 'pg_trgm'"
 )
+# What the role of a namespace in state ReadOnly is left with. A standby or a database under maintenance refuses writes
+# otherwise (25006), and takes them again by itself.
+_MAY_ONLY_READ = "select has_table_privilege('memories', 'SELECT') and not has_table_privilege('memories', 'INSERT')"
 # Errors of the driver and of the socket beneath it; anything else is a defect of ours and must stay visible.
 _DRIVER_ERRORS = (
     asyncpg.PostgresError,
@@ -95,7 +98,8 @@ class Database:
             async with asyncio.timeout(self._settings.postgres_timeout):
                 connection: Any = await pool.acquire()
                 try:
-                    yield connection
+                    async with _read_only_told(connection):
+                        yield connection
                 except (TimeoutError, asyncio.CancelledError, asyncpg.InternalClientError):
                     connection.terminate()
                     raise
@@ -176,6 +180,20 @@ async def committed(connection: Connection) -> AsyncIterator[None]:
         await begun.rollback()
         raise
     await begun.commit()
+
+
+@contextlib.asynccontextmanager
+async def _read_only_told(connection: Connection) -> AsyncIterator[None]:
+    """Raise `ReadOnly` for what a role that may only read is refused.
+
+    The state of the namespace reaches the role seconds before it reaches the settings of this process.
+    """
+    try:
+        yield
+    except asyncpg.InsufficientPrivilegeError as error:
+        if await connection.fetchval(_MAY_ONLY_READ):
+            raise ReadOnly from error
+        raise
 
 
 @contextlib.contextmanager
