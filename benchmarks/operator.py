@@ -15,29 +15,35 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Collection
+from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import asyncpg
 import httpx
 import psutil
+from controlplane import audit
 from controlplane.plane import ControlPlane
-from kube import Kube
 from operator_process import OperatorProcess
 
 from benchmarks import report
-from memory_operator.local.postgres_place import find_binaries
+from benchmarks.cluster import ROOT, SYSTEM, installed
+from benchmarks.crowd import (
+    acknowledged,
+    at_once,
+    create,
+    cycle,
+    edit_now_and_then,
+    touch_cluster,
+    until,
+    until_settled,
+)
 from memory_operator.local.postgres_server import PostgresServer
 
-ROOT = Path(__file__).resolve().parent.parent
-SYSTEM, TEAM = "memory-system", "team-a"
-PATH = f"/apis/memory.somafractal.io/v1alpha1/namespaces/{TEAM}/memorynamespaces"
 RESULTS = ROOT / "benchmarks/results"
-CLIENTS = 20
+USER = f"system:serviceaccount:{SYSTEM}:memory-operator"
 MIB = 1 << 20
 
 
@@ -98,6 +104,7 @@ class Bench:
         await create(client, "warm", 5)
         self.process.start()
         await until_settled(client, "warm", 5)
+        position = self.plane.audit_position()
         began, latencies = time.monotonic(), list[float]()
         stop = asyncio.Event()
         editing = asyncio.create_task(edit_now_and_then(client, "warm0", latencies, stop))
@@ -109,7 +116,8 @@ class Bench:
         self.note("edit acknowledged meanwhile, p50", statistics.median(latencies), "s")
         self.note("edit acknowledged meanwhile, slowest", max(latencies), "s", 1)
         self.note(f"RSS at {count}", self.rss(), "MiB", 150)
-        self.note(f"processor time a namespace at {count}", self.cpu() / count * 1000, "ms")
+        self.note("processor time of the operator, a namespace", self.cpu() / count * 1000, "ms")
+        self.note("requests to the API server, a namespace", len(self.requests(position, audit.EVERYTHING)) / count, "")
 
     async def requeue_all(self, client: httpx.AsyncClient) -> None:
         count = self.size(2000)
@@ -121,7 +129,7 @@ class Bench:
         await touch_cluster(client)
         await until(lambda: self.passes() - passes >= count)
         self.note(f"requeue of all {count} converged", time.monotonic() - began, "s", 11)
-        self.note("writes it caused", float(len(self.writes(position))), "")
+        self.note("writes it caused", float(len(self.requests(position, audit.WRITES))), "")
         self.process.stop()
         began = time.monotonic()
         self.process.start(wait=False)
@@ -167,9 +175,8 @@ class Bench:
         wanted = 'memory_operator_reconcile_total{kind="MemoryNamespace"'
         return sum(float(line.rsplit(" ", 1)[1]) for line in text.splitlines() if line.startswith(wanted))
 
-    def writes(self, since: int) -> list[Any]:
-        user = f"system:serviceaccount:{SYSTEM}:memory-operator"
-        found = self.plane.audit_events(user=user, since=since)
+    def requests(self, since: int, verbs: Collection[str]) -> list[Any]:
+        found = self.plane.audit_events(user=USER, since=since, verbs=verbs)
         return [each for each in found if each.resource not in ("leases", "memoryclusters")]
 
     async def left(self, name: str) -> float:
@@ -192,149 +199,6 @@ class Bench:
             yield own
 
 
-async def create(client: httpx.AsyncClient, prefix: str, count: int) -> None:
-    async def one(number: int) -> None:
-        answer = await client.post(PATH, json=namespace(f"{prefix}{number}"))
-        answer.raise_for_status()
-
-    await at_once([lambda n=n: one(n) for n in range(count)])
-
-
-async def at_once(work: list[Callable[[], Awaitable[None]]]) -> None:
-    gate = asyncio.Semaphore(CLIENTS)
-
-    async def passed(each: Callable[[], Awaitable[None]]) -> None:
-        async with gate:
-            await each()
-
-    await asyncio.gather(*[passed(each) for each in work])
-
-
-def namespace(name: str) -> dict[str, Any]:
-    return {
-        "apiVersion": "memory.somafractal.io/v1alpha1",
-        "kind": "MemoryNamespace",
-        "metadata": {"name": name, "namespace": TEAM},
-        "spec": {
-            "clusterRef": {"namespace": SYSTEM},
-            "deletion": {"policy": "Delete", "acknowledgeDataLoss": True},
-        },
-    }
-
-
-async def until_settled(client: httpx.AsyncClient, prefix: str, count: int, seconds: float = 600) -> None:
-    """Wait until schema and children of all exist; pods are not part of it."""
-    deadline = time.monotonic() + seconds
-    while True:
-        items = (await client.get(PATH)).raise_for_status().json()["items"]
-        mine = [each for each in items if each["metadata"]["name"].startswith(prefix)]
-        done = [each for each in mine if "api" in each.get("status", {}) and schema_ready(each)]
-        if len(done) == count:
-            return
-        assert time.monotonic() < deadline, f"{len(done)} of {count} after {seconds} s"
-        await asyncio.sleep(0.5)
-
-
-def schema_ready(item: dict[str, Any]) -> bool:
-    return any(each["type"] == "SchemaReady" and each["status"] == "True" for each in item["status"]["conditions"])
-
-
-async def acknowledged(client: httpx.AsyncClient, name: str, level: str) -> None:
-    """Edit, and wait until the operator has dealt with it."""
-    patch = {"spec": {"api": {"logLevel": level}}}
-    headers = {"Content-Type": "application/merge-patch+json"}
-    answer = await client.patch(f"{PATH}/{name}", content=json.dumps(patch), headers=headers)
-    wanted = answer.raise_for_status().json()["metadata"]["generation"]
-    while True:
-        status = (await client.get(f"{PATH}/{name}")).json().get("status", {})
-        if status.get("observedGeneration") == wanted:
-            return
-        await asyncio.sleep(0.02)
-
-
-async def edit_now_and_then(client: httpx.AsyncClient, name: str, latencies: list[float], stop: asyncio.Event) -> None:
-    levels = ("debug", "info")
-    while not stop.is_set() or not latencies:
-        began = time.monotonic()
-        await acknowledged(client, name, levels[len(latencies) % 2])
-        latencies.append(time.monotonic() - began)
-        await asyncio.sleep(0.5)
-
-
-async def cycle(client: httpx.AsyncClient, name: str) -> None:
-    (await client.post(PATH, json=namespace(name))).raise_for_status()
-    (await client.delete(f"{PATH}/{name}")).raise_for_status()
-    while (await client.get(f"{PATH}/{name}")).status_code != 404:  # noqa: ASYNC110 - the server cannot be awaited
-        await asyncio.sleep(0.1)
-
-
-async def touch_cluster(client: httpx.AsyncClient) -> None:
-    """Change the MemoryCluster, so that everything that depends on it is looked at."""
-    path = f"/apis/memory.somafractal.io/v1alpha1/namespaces/{SYSTEM}/memoryclusters/default"
-    patch = json.dumps({"spec": {"resync": {"interval": "9m"}}})
-    headers = {"Content-Type": "application/merge-patch+json"}
-    (await client.patch(path, content=patch, headers=headers)).raise_for_status()
-
-
-async def until(condition: Callable[[], bool], seconds: float = 300) -> None:
-    deadline = time.monotonic() + seconds
-    while not await asyncio.to_thread(condition):
-        assert time.monotonic() < deadline, f"not so within {seconds} s"
-        await asyncio.sleep(0.1)
-
-
-def install(plane: ControlPlane, postgres: PostgresServer) -> None:
-    """What a user does before the first namespace."""
-    address = urlsplit(postgres.admin_url())
-    with plane.client() as client:
-        kube = Kube(client, plane.kubeconfig)
-        for file in (
-            *sorted((ROOT / "crds").glob("*.yaml")),
-            ROOT / "manifests/namespace.yaml",
-            ROOT / "manifests/rbac.yaml",
-        ):
-            kube.apply(file.read_text("utf-8"))
-        kube.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": TEAM}})
-        login = {"username": address.username, "password": address.password}
-        secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"namespace": SYSTEM, "name": "postgres-admin"}}
-        kube.apply(secret | {"stringData": login})
-        while client.get("/apis/memory.somafractal.io/v1alpha1/memoryclusters").status_code != 200:
-            time.sleep(0.1)
-        kube.apply(memory_cluster(address.hostname or "", address.port or 0))
-
-
-def memory_cluster(host: str, port: int) -> dict[str, Any]:
-    external = {
-        "host": host,
-        "port": port,
-        "tls": {"mode": "disable"},
-        "adminSecretRef": {"name": "postgres-admin"},
-    }
-    return {
-        "apiVersion": "memory.somafractal.io/v1alpha1",
-        "kind": "MemoryCluster",
-        "metadata": {"namespace": SYSTEM, "name": "default"},
-        "spec": {
-            "allowedNamespaces": {"from": "All"},
-            "resync": {"interval": "10m"},
-            "postgres": {"external": external},
-        },
-    }
-
-
-@contextmanager
-def stage(folder: Path, scale: int) -> Iterator[Bench]:
-    server = PostgresServer(folder / "postgres", 0, find_binaries(), settings={"max_connections": "100"})
-    with server, ControlPlane(folder / "plane") as plane:
-        plane.up(bare=True, audit=True)
-        install(plane, server)
-        bench = Bench(plane, server, folder, scale)
-        try:
-            yield bench
-        finally:
-            bench.process.kill()
-
-
 def render(lines: list[Line]) -> str:
     rows = ["| what | measured | reach | met |", "| --- | --- | --- | --- |"]
     for line in lines:
@@ -353,9 +217,13 @@ def main() -> int:
     began = time.monotonic()
     with (
         tempfile.TemporaryDirectory(prefix="memory-benchmark-") as folder,
-        stage(Path(folder), 10 if options.quick else 1) as bench,
+        installed(Path(folder)) as (plane, postgres),
     ):
-        asyncio.run(bench.run())
+        bench = Bench(plane, postgres, Path(folder), 10 if options.quick else 1)
+        try:
+            asyncio.run(bench.run())
+        finally:
+            bench.process.kill()
     facts = report.machine("18")
     print(render(bench.lines))
     output = options.output or RESULTS / ("operator-quick.tmp.json" if options.quick else "operator.json")

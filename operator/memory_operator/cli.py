@@ -44,13 +44,12 @@ def run(namespace: str, health_port: int, log_level: str) -> None:
 
     The API server is the one of KUBECONFIG, or that of the pod's service account. Of several replicas one leads.
     """
-    from memory_operator.shell.loop import new_event_loop  # noqa: PLC0415
     from memory_operator.shell.serve import Options, serve  # noqa: PLC0415 - `plan --help` needs none of it
 
     configure_logging(log_level)
     try:
-        with asyncio.Runner(loop_factory=new_event_loop) as runner:
-            ended_well = runner.run(serve(Options(namespace, health_port)))
+        # uvloop is faster, but aborts the process when aiohttp gives up a connection at the wrong moment.
+        ended_well = asyncio.run(serve(Options(namespace, health_port)))
     except PlatformError as error:
         raise click.ClickException(error.detail) from None
     sys.exit(0 if ended_well else 1)

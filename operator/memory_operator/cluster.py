@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import datetime
 
 from memory_contracts.api.status import BackendsStatus, BackendStatus, NamespaceCount
-from memory_contracts.conditions import ClusterConditionType, Reason
+from memory_contracts.conditions import ClusterConditionType, ConditionStatus, Reason
 from memory_contracts.errors import PlatformError, Unavailable
 from memory_contracts.v1alpha1 import MemoryCluster, MemoryClusterStatus
 from memory_operator.providers.shapes import BackendFacts
@@ -112,3 +112,12 @@ def answers_changed(before: MemoryClusterStatus | None, after: MemoryClusterStat
     """Return whether a backend answers that did not, or the other way round: its users should look again."""
     known = {each.type: each.status for each in before.conditions} if before else {}
     return any(known.get(each.type) is not each.status for each in after.conditions)
+
+
+def is_unanswered(status: MemoryClusterStatus) -> bool:
+    """Return whether a backend that the MemoryCluster names does not answer, or takes no writes."""
+    return any(
+        each.type in _STAGES.values() and each.status is not ConditionStatus.TRUE
+        for each in status.conditions
+        if each.reason != Reason.NOT_CONFIGURED
+    )

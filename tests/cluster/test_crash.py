@@ -142,7 +142,9 @@ class Deaths:
 
     def begin(self) -> None:
         """Start the next one, unless the one that had to finish still lives."""
-        if not self._mortal.lives:
+        if self._mortal.lives:
+            self._mortal.count()  # no more is it to die of what it does next
+        else:
             self._mortal.start()
         self.number += 1
         assert self.number < MOST_WRITES, "it died after each of them; are there more?"

@@ -7,7 +7,7 @@ from pydantic import ValidationError
 from memory_contracts.api.base import parse_duration
 from memory_contracts.api.status import NamespaceCount
 from memory_contracts.v1alpha1 import MemoryCluster
-from memory_operator.cluster import answers_changed, reconcile_cluster
+from memory_operator.cluster import answers_changed, is_unanswered, reconcile_cluster
 from memory_operator.controller.metrics import count_namespaces
 from memory_operator.controller.schedule import Priority
 from memory_operator.keys import Key
@@ -45,8 +45,8 @@ class ClusterPass:
             self._parts.recorder.record_transitions(reference_to(key, entry), known, status.conditions)
         if self._is_news(key, (entry.generation, backends)) or answers_changed(cluster.status, status):
             self._wake_users(key)
-        elif backends and not cluster.spec.paused:
-            await self._wake_drifted(key)
+        elif not cluster.spec.paused:
+            await self._wake_doubtful(key, backends, unanswered=is_unanswered(status))
         everyone = [each for _, each in self._cache.entries(MEMORY_NAMESPACE)]
         count_namespaces(len(everyone), sum(each.ready for each in everyone))
         interval = parse_duration(cluster.spec.resync.interval).total_seconds()
@@ -62,10 +62,15 @@ class ClusterPass:
         before, self._seen[key] = self._seen.get(key, now), now
         return before != now
 
-    async def _wake_drifted(self, key: Key) -> None:
-        drifted = await self._parts.backends.drifted(key)
+    async def _wake_doubtful(self, key: Key, backends: Backends | None, *, unanswered: bool) -> None:
+        """Put on the queue who is not as it should be, and who calls itself Ready on a backend that does not answer.
+
+        A backend may have come back for its users and gone again between two of these passes.
+        """
+        drifted = await self._parts.backends.drifted(key) if backends else set()
         for user in self._cache.users_of(key):
-            if tenant_of(user) in drifted:
+            entry = self._cache.entry(user)
+            if tenant_of(user) in drifted or (unanswered and entry and entry.ready):
                 self._queue.add(user, Priority.DRIFT)
 
     def _wake_users(self, key: Key) -> None:

@@ -11,7 +11,6 @@ import kopf
 
 from memory_operator.controller.watchdog import Watchdog, keep_beating
 from memory_operator.handlers import watch
-from memory_operator.shell.loop import new_event_loop
 
 LOOP_SECONDS = 30.0
 STOP_SECONDS = 10.0
@@ -40,8 +39,7 @@ class Watches:
 
     def _run(self) -> None:
         try:
-            with asyncio.Runner(loop_factory=new_event_loop) as runner:
-                runner.run(self._watch())
+            asyncio.run(self._watch())
         except BaseException:
             logger.exception("the watches failed", extra={"event": "watches.failed"})
         if not self._stop.is_set():

@@ -166,7 +166,7 @@ async def an_office(*tenants: str, converged: bool = False, **cluster: Any) -> A
     """An office with a MemoryCluster, and these tenants."""
     office = Office()
     async with office.working():
-        office.apply_cluster(resync={"interval": f"{INTERVAL:g}s"}, **cluster)
+        office.apply_cluster(**{"resync": {"interval": f"{INTERVAL:g}s"}, **cluster})
         for name in tenants:
             office.apply(name)
         if converged:
@@ -437,6 +437,21 @@ async def test_a_backend_that_goes_and_comes_back_is_told_by_all_who_use_it():
         office.servers["postgres"].failure = None
         await asyncio.sleep(2 * INTERVAL)
         assert {office.condition(name=name) for name in ("one", "two")} == {("True", "Available")}
+
+
+@in_virtual_time
+async def test_a_backend_that_was_back_only_for_a_moment_is_told_by_all_who_had_used_it():
+    """Regression: the cluster had not noticed that it was back, so that it was gone again was no news."""
+    async with an_office("one", "two", converged=True, resync={"interval": "10m"}) as office:
+        office.servers["postgres"].failure = down()
+        await asyncio.sleep(601)
+        office.servers["postgres"].failure = None
+        while {office.condition(name=name) for name in ("one", "two")} != {("True", "Available")}:
+            await asyncio.sleep(0.1)
+        office.servers["postgres"].failure = down()
+        await asyncio.sleep(600)
+
+        assert {office.condition(name=name) for name in ("one", "two")} == {("Unknown", "BackendUnavailable")}
 
 
 @in_virtual_time
