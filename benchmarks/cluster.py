@@ -63,6 +63,6 @@ def installed(folder: Path) -> Iterator[tuple[ControlPlane, PostgresServer]]:
     """Bring up both, with CRDs, rights and a MemoryCluster applied; there is no node, and no operator yet."""
     server = PostgresServer(folder / "postgres", 0, find_binaries(), settings={"max_connections": "100"})
     with server, ControlPlane(folder / "plane") as plane:
-        plane.up(bare=True, audit=True)
+        plane.up(bare=True)
         install(plane, server)
         yield plane, server

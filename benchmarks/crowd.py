@@ -47,16 +47,20 @@ def namespace(name: str) -> dict[str, Any]:
 
 
 async def until_settled(client: httpx.AsyncClient, prefix: str, count: int, seconds: float = 600) -> None:
-    """Wait until schema and children of all exist; pods are not part of it."""
-    deadline = time.monotonic() + seconds
-    while True:
-        items = (await client.get(PATH)).raise_for_status().json()["items"]
-        mine = [each for each in items if each["metadata"]["name"].startswith(prefix)]
-        done = [each for each in mine if "api" in each.get("status", {}) and schema_ready(each)]
-        if len(done) == count:
-            return
-        assert time.monotonic() < deadline, f"{len(done)} of {count} after {seconds} s"
-        await asyncio.sleep(0.5)
+    """Wait until schema and children of all exist; pods are not part of it. A watch costs little beside listings."""
+    listing = (await client.get(PATH)).raise_for_status().json()
+    settled = {each["metadata"]["name"] for each in listing["items"] if is_settled(each, prefix)}
+    query = {"watch": "1", "resourceVersion": listing["metadata"]["resourceVersion"]}
+    async with asyncio.timeout(seconds), client.stream("GET", PATH, params=query, timeout=None) as events:
+        lines = events.aiter_lines()
+        while len(settled) < count:
+            each = json.loads(await anext(lines))["object"]
+            if is_settled(each, prefix):
+                settled.add(each["metadata"]["name"])
+
+
+def is_settled(item: dict[str, Any], prefix: str) -> bool:
+    return item["metadata"]["name"].startswith(prefix) and "api" in item.get("status", {}) and schema_ready(item)
 
 
 def schema_ready(item: dict[str, Any]) -> bool:
@@ -73,7 +77,7 @@ async def acknowledged(client: httpx.AsyncClient, name: str, level: str) -> None
         status = (await client.get(f"{PATH}/{name}")).json().get("status", {})
         if status.get("observedGeneration") == wanted:
             return
-        await asyncio.sleep(0.02)
+        await asyncio.sleep(0.05)
 
 
 async def edit_now_and_then(client: httpx.AsyncClient, name: str, latencies: list[float], stop: asyncio.Event) -> None:

@@ -15,16 +15,14 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import asyncpg
 import httpx
 import psutil
-from controlplane import audit
 from controlplane.plane import ControlPlane
 from operator_process import OperatorProcess
 
@@ -43,7 +41,6 @@ from benchmarks.crowd import (
 from memory_operator.local.postgres_server import PostgresServer
 
 RESULTS = ROOT / "benchmarks/results"
-USER = f"system:serviceaccount:{SYSTEM}:memory-operator"
 MIB = 1 << 20
 
 
@@ -104,7 +101,7 @@ class Bench:
         await create(client, "warm", 5)
         self.process.start()
         await until_settled(client, "warm", 5)
-        position = self.plane.audit_position()
+        before = self.requests(writes=False)
         began, latencies = time.monotonic(), list[float]()
         stop = asyncio.Event()
         editing = asyncio.create_task(edit_now_and_then(client, "warm0", latencies, stop))
@@ -117,19 +114,20 @@ class Bench:
         self.note("edit acknowledged meanwhile, slowest", max(latencies), "s", 1)
         self.note(f"RSS at {count}", self.rss(), "MiB", 150)
         self.note("processor time of the operator, a namespace", self.cpu() / count * 1000, "ms")
-        self.note("requests to the API server, a namespace", len(self.requests(position, audit.EVERYTHING)) / count, "")
+        self.note("requests to the API server, a namespace", (self.requests(writes=False) - before) / count, "")
 
     async def requeue_all(self, client: httpx.AsyncClient) -> None:
         count = self.size(2000)
         await create(client, "more", count - self.size(500))
         await until_settled(client, "more", count - self.size(500))
         self.note(f"RSS at {count}", self.rss(), "MiB")
-        position = self.plane.audit_position()
+        await self.quiet()
+        before = self.requests(writes=True)
         began, passes = time.monotonic(), self.passes()
         await touch_cluster(client)
         await until(lambda: self.passes() - passes >= count)
         self.note(f"requeue of all {count} converged", time.monotonic() - began, "s", 11)
-        self.note("writes it caused", float(len(self.requests(position, audit.WRITES))), "")
+        self.note("writes it caused", self.requests(writes=True) - before, "")
         self.process.stop()
         began = time.monotonic()
         self.process.start(wait=False)
@@ -167,17 +165,32 @@ class Bench:
         return float(times.user + times.system)
 
     def passes(self) -> float:
-        """How many passes over MemoryNamespaces have ended, by the operator's own metrics."""
+        """How many passes over MemoryNamespaces have ended."""
+        return sum(value for labels, value in self.metric("reconcile_total") if 'kind="MemoryNamespace"' in labels)
+
+    def requests(self, *, writes: bool) -> float:
+        """How many requests the API server has got about anything but the MemoryCluster and the lease."""
+        return sum(
+            value
+            for labels, value in self.metric("kubernetes_requests_total")
+            if 'kind="MemoryCluster"' not in labels and not (writes and 'verb="GET"' in labels)
+        )
+
+    def metric(self, name: str) -> list[tuple[str, float]]:
+        """Labels and value of each line of one of the operator's own metrics."""
         try:
             text = self.process.get("/metrics").text
         except (httpx.TransportError, StopIteration):
-            return 0
-        wanted = 'memory_operator_reconcile_total{kind="MemoryNamespace"'
-        return sum(float(line.rsplit(" ", 1)[1]) for line in text.splitlines() if line.startswith(wanted))
+            return []
+        lines = [line.rsplit(" ", 1) for line in text.splitlines() if line.startswith(f"memory_operator_{name}{{")]
+        return [(labels, float(value)) for labels, value in lines]
 
-    def requests(self, since: int, verbs: Collection[str]) -> list[Any]:
-        found = self.plane.audit_events(user=USER, since=since, verbs=verbs)
-        return [each for each in found if each.resource not in ("leases", "memoryclusters")]
+    async def quiet(self) -> None:
+        """Wait until it has written nothing for a while; Events are posted one after the other."""
+        before = -1.0
+        while before != (now := self.requests(writes=True)):
+            before = now
+            await asyncio.sleep(3)
 
     async def left(self, name: str) -> float:
         connection = await asyncpg.connect(self.postgres.admin_url())

@@ -60,6 +60,13 @@ class FakeKube:
         _remember(now, manifest, f"{manager}/{subresource}" if subresource else manager)
         return self._store(kind, now)
 
+    async def create(self, manifest: Mapping[str, Any], manager: str) -> Object:
+        kind, metadata = kind_of(dict(manifest)), manifest["metadata"]
+        if (kind.kind, metadata["namespace"], metadata["name"]) in self.objects:
+            self._asked(self.writes, f"create {kind.kind} {metadata['name']}")
+            raise Conflict(f"{kind.kind} {metadata['name']} exists")
+        return await self.apply(manifest, manager)
+
     async def merge(self, kind: Kind, namespace: str, name: str, patch: Mapping[str, Any]) -> Object:
         self._asked(self.writes, f"merge {kind.kind} {name}")
         now = deepcopy(self.objects[kind.kind, namespace, name])

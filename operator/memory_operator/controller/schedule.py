@@ -28,8 +28,9 @@ class Priority(IntEnum):
     DRIFT = 1
     RETRY = 2
     CHILD = 3
-    SECRET = 4
-    USER_EDIT = 5
+    CREATION = 4  # hundreds may come at once, and nobody's edit shall wait for them
+    SECRET = 5
+    USER_EDIT = 6
 
 
 @dataclass(frozen=True, slots=True)

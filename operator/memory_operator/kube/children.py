@@ -17,6 +17,18 @@ HANDOVER_MANAGER = "memory-operator-handover"
 
 
 @dataclass(frozen=True, slots=True)
+class Create:
+    """Make an object that is not there; one that is there after all is left as it is."""
+
+    manifest: Manifest = field(repr=False)
+
+    @property
+    def summary(self) -> str:
+        """One line for log and dry run."""
+        return f"create {self.manifest['kind']} {self.manifest['metadata']['name']}"
+
+
+@dataclass(frozen=True, slots=True)
 class Apply:
     """Make the object what the manifest says."""
 
@@ -40,14 +52,14 @@ class Remove:
         return f"delete {self.kind.kind} {self.name}"
 
 
-ChildStep: TypeAlias = Apply | Remove
+ChildStep: TypeAlias = Create | Apply | Remove
 
 
 def plan_child(manifest: Manifest, live: Mapping[str, Any] | None, owner_uid: str) -> list[ChildStep] | Blocked:
     """Return the steps for one object; an object that is being deleted is waited for."""
     what = f"{manifest['kind']} {manifest['metadata']['name']}"
     if live is None:
-        return [Apply(f"create {what}", manifest)]
+        return [Create(manifest)]
     if not is_ours(live, owner_uid):
         return Blocked(
             Reason.FOREIGN_OBJECT,

@@ -18,6 +18,8 @@ Object: TypeAlias = dict[str, Any]
 
 PAGE = 100  # the whole page is in memory at once
 APPLY = "application/apply-patch+yaml"
+# No object has it: etcd begins to count where it is empty.
+NO_VERSION = "1"
 
 
 class KubeClient:
@@ -69,6 +71,12 @@ class KubeClient:
         if not dry:
             self._wrote(kind, int(found["metadata"]["resourceVersion"]))
         return found
+
+    async def create(self, manifest: Mapping[str, Any], manager: str) -> Object:
+        """Server-side apply of what there must not be yet; raises `Conflict`, and changes nothing, when there is."""
+        return await self.apply(
+            {**manifest, "metadata": {**manifest["metadata"], "resourceVersion": NO_VERSION}}, manager
+        )
 
     async def merge(self, kind: Kind, namespace: str, name: str, patch: Mapping[str, Any]) -> Object:
         """Change fields (RFC 7386); one of them may be a resourceVersion, and a newer one raises `Conflict`."""

@@ -8,13 +8,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from memory_contracts.conditions import Reason
+from memory_contracts.errors import Conflict, Rejected
 from memory_contracts.naming import TenantNames
 from memory_contracts.settings import API_PORT
 from memory_contracts.v1alpha1 import MemoryNamespace
 from memory_operator.controller.tasks import all_of
 from memory_operator.keys import Key, key_of
 from memory_operator.kube.cache import Cache
-from memory_operator.kube.children import FIELD_MANAGER, Apply, Remove, excess, plan_child
+from memory_operator.kube.children import FIELD_MANAGER, Apply, Create, Remove, excess, plan_child
 from memory_operator.kube.client import KubeClient
 from memory_operator.kube.compare import content_digest, manifest_digest
 from memory_operator.kube.entries import Child
@@ -38,11 +39,15 @@ logger = logging.getLogger(__name__)
 
 
 class KubeWorkloads:
-    """Remembers of each child what was last found right, so that a converged one costs neither a read nor a write."""
+    """Remembers of each child what was last found right, so that a converged one costs neither a read nor a write.
 
-    def __init__(self, client: KubeClient, cache: Cache) -> None:
+    A child that no watch has told of is taken for missing where the cache is `complete`: making it shows whether it is.
+    """
+
+    def __init__(self, client: KubeClient, cache: Cache, *, complete: bool = False) -> None:
         self._client = client
         self._cache = cache
+        self._complete = complete
         self._right: dict[Key, dict[tuple[str, str], tuple[str, str, str]]] = {}
 
     def listen(self, names: TenantNames) -> Listen:
@@ -53,7 +58,7 @@ class KubeWorkloads:
         """Return what has to be applied or removed."""
         owner, uid = key_of(namespace), namespace.metadata.uid
         unsure = [each for each in workload.children if not self._is_right(owner, each)]
-        live = await asyncio.gather(*[self._get(each) for each in unsure])
+        live = await asyncio.gather(*[self._look(owner, each) for each in unsure])
         steps: list[Step] = []
         for manifest, found in zip(unsure, live, strict=True):
             planned = plan_child(manifest, found, uid)
@@ -66,7 +71,6 @@ class KubeWorkloads:
 
     async def apply(self, namespace: MemoryNamespace, steps: Sequence[Step]) -> None:
         """Carry out the steps; those of one object in their order, different objects at once."""
-        owner = key_of(namespace)
         groups: dict[str, list[Step]] = {}
         for step in steps:
             groups.setdefault(_object_of(step), []).append(step)
@@ -74,11 +78,11 @@ class KubeWorkloads:
         first = [group for name, group in groups.items() if not _is_workload(name)]
         second = [group for name, group in groups.items() if _is_workload(name)]
         for batch in (first, second):
-            await all_of(*[self._carry_out(owner, group) for group in batch])
+            await all_of(*[self._carry_out(namespace, group) for group in batch])
 
     async def keep(self, namespace: MemoryNamespace, manifest: Manifest) -> None:
         """Apply one manifest now, before anything depends on it."""
-        await self._carry_out(key_of(namespace), [Apply(f"write Secret {manifest['metadata']['name']}", manifest)])
+        await self._carry_out(namespace, [Apply(f"write Secret {manifest['metadata']['name']}", manifest)])
 
     async def availability(self, namespace: MemoryNamespace, workload: Workload) -> Availability:
         """Return how many pods are ready, as kubelet and the EndpointSlices of the Service report it."""
@@ -115,6 +119,10 @@ class KubeWorkloads:
 
     # --- parts --------------------------------------------------------------------------------------------------------
 
+    async def _look(self, owner: Key, manifest: Manifest) -> Mapping[str, Any] | None:
+        unseen = self._cache.child(owner, kind_of(manifest), manifest["metadata"]["name"]) is None
+        return None if unseen and self._complete else await self._get(manifest)
+
     async def _get(self, manifest: Manifest) -> Mapping[str, Any] | None:
         metadata = manifest["metadata"]
         found = await self._client.get(kind_of(manifest), metadata["namespace"], metadata["name"])
@@ -122,22 +130,39 @@ class KubeWorkloads:
             self._cache.see(kind_of(manifest), found)
         return found
 
-    async def _carry_out(self, owner: Key, steps: Sequence[Step]) -> None:
+    async def _carry_out(self, namespace: MemoryNamespace, steps: Sequence[Step]) -> None:
+        owner = key_of(namespace)
         for step in steps:
-            await self._step(owner, step)
+            await self._step(namespace, step)
             logger.info(step.summary, extra={"event": "kubernetes.step", "tenant": f"{owner.namespace}/{owner.name}"})
 
-    async def _step(self, owner: Key, step: Step) -> None:
+    async def _step(self, namespace: MemoryNamespace, step: Step) -> None:
         match step:
+            case Create(manifest=manifest):
+                await self._create(namespace, manifest)
             case Apply(manifest=manifest, manager=manager):
                 found = await self._client.apply(manifest, manager)
                 self._cache.see(kind_of(manifest), found)
                 if manager == FIELD_MANAGER:
-                    self._note_right(owner, manifest, found)
-            case Remove(kind, namespace, name, uid):
-                await self._client.delete(kind, namespace, name, uid)
+                    self._note_right(key_of(namespace), manifest, found)
+            case Remove(kind, place, name, uid):
+                await self._client.delete(kind, place, name, uid)
             case _:
                 raise TypeError(f"{step!r} is no step of this target")
+
+    async def _create(self, namespace: MemoryNamespace, manifest: Manifest) -> None:
+        """Make the object; one that is there after all is made right where it is ours, and refused where it is not."""
+        try:
+            made = await self._client.create(manifest, FIELD_MANAGER)
+        except Conflict:
+            if (found := await self._get(manifest)) is None:
+                raise
+            planned = plan_child(manifest, found, namespace.metadata.uid)
+            if isinstance(planned, Blocked):
+                raise Rejected(planned.message, reason=planned.reason) from None
+            return await self._carry_out(namespace, planned)
+        self._cache.see(kind_of(manifest), made)
+        return self._note_right(key_of(namespace), manifest, made)
 
     def _is_right(self, owner: Key, manifest: Manifest) -> bool:
         child = self._cache.child(owner, kind_of(manifest), manifest["metadata"]["name"])
@@ -177,7 +202,7 @@ def _place(manifest: Manifest) -> tuple[str, str]:
 
 def _object_of(step: Step) -> str:
     match step:
-        case Apply(manifest=manifest):
+        case Create(manifest=manifest) | Apply(manifest=manifest):
             return f"{manifest['kind']}/{manifest['metadata']['name']}"
         case Remove(kind, _, name, _):
             return f"{kind.kind}/{name}"

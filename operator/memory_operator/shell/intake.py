@@ -8,7 +8,6 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from memory_operator.controller.metrics import watch_restarted
-from memory_operator.controller.schedule import Priority
 from memory_operator.controller.work_queue import WorkQueue
 from memory_operator.keys import Key
 from memory_operator.kube.cache import Cache
@@ -51,7 +50,7 @@ class Intake:
             self._vanished.note(body)
         affected = self._cache.lose(kind, body) if event == "DELETED" else self._cache.see(kind, body)
         for key in affected:
-            self._queue.add(key, Priority.START_UP if event is None else priority_of(kind.kind))
+            self._queue.add(key, priority_of(kind.kind, event))
 
     def _note_listing(self, kind: Kind, event: str | None, uid: str) -> None:
         """Notice a watch that began anew: it lists what it has told before. What ended meanwhile is in no listing."""

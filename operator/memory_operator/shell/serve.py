@@ -115,7 +115,7 @@ class Operator:
         echo = WatchEcho(self._watchdog)
         permit = permit_of(term)
         client, cache = KubeClient(api, echo.wrote, permit), Cache()
-        workloads = KubeWorkloads(client, cache)
+        workloads = KubeWorkloads(client, cache, complete=True)
         kept = KubeSecrets(client, cache, workloads)
         backends = BackendRegistry(kept, claimant, term)
         queue: WorkQueue[Key] = WorkQueue(

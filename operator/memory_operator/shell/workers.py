@@ -18,7 +18,7 @@ from memory_operator.shell.parts import Parts
 
 WORKERS = 32
 # One MemoryCluster whose backends hang cannot take every worker.
-WORKERS_PER_CLUSTER = 12
+WORKERS_PER_CLUSTER = 8
 CONFLICT_SECONDS = 0.2
 
 logger = logging.getLogger(__name__)
@@ -73,8 +73,10 @@ def lane_of(cache: Cache, key: Key) -> Key | None:
     return entry.cluster if entry else None
 
 
-def priority_of(kind_name: str) -> Priority:
-    """Return how urgent an event about an object of this kind is."""
+def priority_of(kind_name: str, event: str | None) -> Priority:
+    """Return how urgent an event about an object of this kind is; None is no event but a part of a listing."""
+    if event is None:
+        return Priority.START_UP
     if kind_name in (MEMORY_NAMESPACE.kind, MEMORY_CLUSTER.kind):
-        return Priority.USER_EDIT
+        return Priority.CREATION if event == "ADDED" else Priority.USER_EDIT
     return Priority.SECRET if kind_name == "Secret" else Priority.CHILD

@@ -7,7 +7,7 @@ import pytest
 from tenants import workload
 
 from memory_contracts.conditions import Reason
-from memory_operator.kube.children import FIELD_MANAGER, HANDOVER_MANAGER, Apply, Remove, excess, is_ours, plan_child
+from memory_operator.kube.children import FIELD_MANAGER, HANDOVER_MANAGER, Create, Remove, excess, is_ours, plan_child
 from memory_operator.kube.kinds import AUTOSCALER, CHILD_KINDS, DEPLOYMENT, SERVICE, Kind, kind_of
 from memory_operator.providers.shapes import Blocked
 from memory_operator.specs.workload import KINDS
@@ -36,7 +36,8 @@ def summaries(steps) -> list[str]:
 def test_what_is_missing_is_created():
     (step,) = plan_child(SERVICE_MANIFEST, None, OWNER)
 
-    assert step == Apply("create Service research-api", SERVICE_MANIFEST, FIELD_MANAGER)
+    assert step == Create(SERVICE_MANIFEST)
+    assert step.summary == "create Service research-api"
 
 
 def test_what_is_as_it_should_be_needs_no_step():

@@ -87,11 +87,11 @@ async def test_an_edit_is_the_most_urgent_and_what_was_there_at_the_start_the_le
     assert await inbox.told(MEMORY_NAMESPACE, "MODIFIED", tenant(2)) == [(TENANT, Priority.USER_EDIT)]
 
 
-async def test_a_new_object_is_an_edit(inbox):
+async def test_a_new_object_waits_for_those_that_are_edited(inbox):
     cluster = tenant(1, name="default")
 
     assert await inbox.told(MEMORY_CLUSTER, "ADDED", cluster) == [
-        (Key("MemoryCluster", "team-a", "default"), Priority.USER_EDIT)
+        (Key("MemoryCluster", "team-a", "default"), Priority.CREATION)
     ]
 
 
@@ -145,7 +145,7 @@ async def test_events_may_come_from_another_thread(inbox):
     await asyncio.to_thread(thread.join)
     await asyncio.sleep(0)
 
-    assert inbox.keys == [(TENANT, Priority.USER_EDIT)]
+    assert inbox.keys == [(TENANT, Priority.CREATION)]
 
 
 async def test_every_event_is_an_echo(inbox):

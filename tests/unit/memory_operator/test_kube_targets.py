@@ -196,6 +196,44 @@ async def test_a_foreign_object_blocks_and_nothing_is_written(place):
     assert place.kube.writes == []
 
 
+@pytest.fixture
+def watched() -> Place:
+    """A place whose watches have told of everything there is."""
+    place = Place()
+    place.workloads = KubeWorkloads(place.kube, place.cache, complete=True)
+    return place
+
+
+async def test_what_no_watch_has_told_of_is_made_without_asking_first(watched):
+    await watched.converge()
+
+    assert {each["kind"] for each in workload().children} == {kind for kind, _, _ in watched.kube.objects}
+    assert watched.kube.reads == []
+    assert await watched.converge() == []
+
+
+async def test_a_foreign_object_of_the_name_is_found_by_making_ours_and_left_alone(watched):
+    foreign = watched.kube.put(SERVICE, {"metadata": {"namespace": "team-a", "name": "research-api"}, "spec": {"x": 1}})
+
+    with pytest.raises(Rejected, match="Service research-api exists in namespace team-a and was not made") as caught:
+        await watched.converge()
+
+    assert caught.value.reason is Reason.FOREIGN_OBJECT
+    assert watched.kube.objects["Service", "team-a", "research-api"] == foreign
+    assert watched.names("Deployment") == set()
+
+
+async def test_an_object_of_ours_whose_label_somebody_took_is_found_by_making_it_and_set_right(watched):
+    await watched.converge()
+    own = watched.kube.put(SERVICE, {"metadata": {"namespace": "team-a", "name": "research-api", "labels": None}})
+    watched.cache.lose(SERVICE, own)
+
+    await watched.converge()
+
+    assert watched.kube.objects["Service", "team-a", "research-api"]["metadata"]["labels"]
+    assert await watched.converge() == []
+
+
 async def test_what_was_forgotten_is_read_again(converged):
     converged.workloads.forget(TENANT)
 

@@ -37,6 +37,7 @@ def test_the_order_of_urgency_is_that_of_the_design():
     assert sorted(Priority, reverse=True) == [
         Priority.USER_EDIT,
         Priority.SECRET,
+        Priority.CREATION,
         Priority.CHILD,
         Priority.RETRY,
         Priority.DRIFT,

@@ -446,7 +446,7 @@ async def test_a_backend_that_was_back_only_for_a_moment_is_told_by_all_who_had_
         office.servers["postgres"].failure = down()
         await asyncio.sleep(601)
         office.servers["postgres"].failure = None
-        while {office.condition(name=name) for name in ("one", "two")} != {("True", "Available")}:
+        while {office.condition(name=name) for name in ("one", "two")} != {("True", "Available")}:  # noqa: ASYNC110 - virtual time
             await asyncio.sleep(0.1)
         office.servers["postgres"].failure = down()
         await asyncio.sleep(600)
@@ -791,15 +791,19 @@ async def test_those_who_use_one_cluster_share_a_lane_and_clusters_have_none():
 
 
 @pytest.mark.parametrize(
-    ("kind", "priority"),
+    ("kind", "event", "priority"),
     [
-        ("MemoryNamespace", Priority.USER_EDIT),
-        ("MemoryCluster", Priority.USER_EDIT),
-        ("Secret", Priority.SECRET),
-        ("Deployment", Priority.CHILD),
-        ("EndpointSlice", Priority.CHILD),
-        ("Namespace", Priority.CHILD),
+        ("MemoryNamespace", "MODIFIED", Priority.USER_EDIT),
+        ("MemoryNamespace", "DELETED", Priority.USER_EDIT),
+        ("MemoryNamespace", "ADDED", Priority.CREATION),
+        ("MemoryNamespace", None, Priority.START_UP),
+        ("MemoryCluster", "MODIFIED", Priority.USER_EDIT),
+        ("Secret", "ADDED", Priority.SECRET),
+        ("Deployment", "MODIFIED", Priority.CHILD),
+        ("EndpointSlice", "ADDED", Priority.CHILD),
+        ("Namespace", "MODIFIED", Priority.CHILD),
+        ("Deployment", None, Priority.START_UP),
     ],
 )
-def test_what_people_do_is_more_urgent_than_what_things_do(kind, priority):
-    assert priority_of(kind) is priority
+def test_what_people_do_is_more_urgent_than_what_things_do(kind, event, priority):
+    assert priority_of(kind, event) is priority
