@@ -5,11 +5,11 @@ UV_VERSION := 0.13.9
 BIN := .venv/bin
 READY := .venv/.ready
 NAMESPACE ?= examples/namespace.yaml
-CLUSTER := $(addprefix tests/cluster/test_,lifecycle.py claims.py deletion.py)
-TESTS ?= tests/unit tests/docs tests/integration $(CLUSTER) tests/endtoend
+# The quick ones first.
+TESTS ?= $(addprefix tests/,unit docs integration endtoend cluster node)
 
 .DEFAULT_GOAL := help
-.PHONY: help up down test test-faults test-node check format bench bench-operator reference readme lock venv
+.PHONY: help up down test check format bench bench-operator reference readme lock venv
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' Makefile
@@ -20,14 +20,8 @@ up: $(READY) ## Serve NAMESPACE (examples/namespace.yaml) on this machine, in th
 down: $(READY) ## Stop what `make up` started; the memories stay in .soma/
 	@$(BIN)/soma down
 
-test: $(READY) ## Run the tests, or those of TESTS=path
+test: $(READY) ## Run the tests (about 40 minutes), or those of TESTS=path
 	@$(BIN)/python -m pytest $(TESTS)
-
-test-faults: $(READY) ## Run all tests on a cluster, those of faults and crashes too (about 25 minutes)
-	@$(BIN)/python -m pytest tests/cluster
-
-test-node: $(READY) ## Run the tests on a real node: Debian, root, a container engine
-	@$(BIN)/python -m pytest tests/node
 
 check: $(READY) ## Format, lint, types, and the layers of the house
 	@$(BIN)/ruff format --check .
