@@ -132,9 +132,16 @@ def test_only_one_of_two_leads_and_both_are_ready(pair):
     assert other.elected_at == ""
 
 
-def test_a_killed_leader_is_followed_by_the_other_which_finishes_its_work(pair, tenant):
+def test_a_killed_leader_is_followed_by_the_other_which_finishes_its_work(pair, tenant, control_plane):
     leader, other = pair
+
+    def listings() -> int:
+        found = control_plane.audit_events(user=other.user, verbs=("list",))
+        return sum(each.resource == "memorynamespaces" for each in found)
+
+    eventually(lambda: listings() >= 2, 10, lambda: "it does not look while it stands by")  # one is the watch's
     begin_creation(tenant)
+    known = listings()
 
     leader.process.kill()
 
@@ -142,6 +149,7 @@ def test_a_killed_leader_is_followed_by_the_other_which_finishes_its_work(pair, 
     eventually(lambda: other.elected_at or None, FAILOVER_SECONDS, every=0.1)
     print(f"followed after {time.monotonic() - died:.1f} s")
     tenant.wait()
+    assert listings() == known, "it has to read everything first"
 
 
 def test_a_leader_that_is_told_to_end_gives_the_lease_back(pair, tenant):

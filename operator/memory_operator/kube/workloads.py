@@ -41,7 +41,8 @@ logger = logging.getLogger(__name__)
 class KubeWorkloads:
     """Remembers of each child what was last found right, so that a converged one costs neither a read nor a write.
 
-    A child that no watch has told of is taken for missing where the cache is `complete`: making it shows whether it is.
+    A child that was never there is made without looking first where the cache is `complete`: making it shows whether
+    something is in its place.
     """
 
     def __init__(self, client: KubeClient, cache: Cache, *, complete: bool = False) -> None:
@@ -120,8 +121,9 @@ class KubeWorkloads:
     # --- parts --------------------------------------------------------------------------------------------------------
 
     async def _look(self, owner: Key, manifest: Manifest) -> Mapping[str, Any] | None:
-        unseen = self._cache.child(owner, kind_of(manifest), manifest["metadata"]["name"]) is None
-        return None if unseen and self._complete else await self._get(manifest)
+        seen = self._cache.child(owner, kind_of(manifest), manifest["metadata"]["name"])
+        new = seen is None and _place(manifest) not in self._right.get(owner, {})
+        return None if new and self._complete else await self._get(manifest)
 
     async def _get(self, manifest: Manifest) -> Mapping[str, Any] | None:
         metadata = manifest["metadata"]

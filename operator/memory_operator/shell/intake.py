@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from memory_operator.controller.metrics import watch_restarted
-from memory_operator.controller.work_queue import WorkQueue
+from memory_operator.controller.schedule import Priority
 from memory_operator.keys import Key
 from memory_operator.kube.cache import Cache
 from memory_operator.kube.kinds import MEMORY_NAMESPACE, Kind
@@ -26,14 +26,14 @@ class Intake:
     def __init__(
         self,
         cache: Cache,
-        queue: WorkQueue[Key],
+        add: Callable[[Key, Priority], None],
         echo: WatchEcho,
         vanished: Vanished,
         on_relisted: Callable[[], None],
     ) -> None:
         self._cache = cache
         self._vanished = vanished
-        self._queue = queue
+        self._add = add
         self._echo = echo
         self._on_relisted = on_relisted
         self._loop = asyncio.get_running_loop()
@@ -50,7 +50,7 @@ class Intake:
             self._vanished.note(body)
         affected = self._cache.lose(kind, body) if event == "DELETED" else self._cache.see(kind, body)
         for key in affected:
-            self._queue.add(key, priority_of(kind.kind, event))
+            self._add(key, priority_of(kind.kind, event))
 
     def _note_listing(self, kind: Kind, event: str | None, uid: str) -> None:
         """Notice a watch that began anew: it lists what it has told before. What ended meanwhile is in no listing."""

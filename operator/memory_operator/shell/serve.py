@@ -7,7 +7,7 @@ import logging
 import secrets
 import signal
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -15,7 +15,6 @@ from typing import Any, TypeVar
 
 from kubernetes.aio.client import ApiClient
 
-from memory_contracts.errors import PlatformError
 from memory_operator.backends.registry import BackendRegistry
 from memory_operator.consent import KubeConsent
 from memory_operator.controller.elector import Elector
@@ -27,9 +26,7 @@ from memory_operator.controller.metrics import MeasuredQueue, event_handled, lea
 from memory_operator.controller.recorder import Recorder
 from memory_operator.controller.watchdog import Watchdog, keep_beating
 from memory_operator.controller.work_queue import WorkQueue
-from memory_operator.handlers import build_registry
 from memory_operator.keys import Key
-from memory_operator.kube.cache import Cache
 from memory_operator.kube.client import KubeClient
 from memory_operator.kube.connect import load_configuration, new_api_client
 from memory_operator.kube.kinds import NAMESPACE
@@ -37,13 +34,11 @@ from memory_operator.kube.resources import ResourceWriter
 from memory_operator.kube.secrets import KubeSecrets
 from memory_operator.kube.workloads import KubeWorkloads
 from memory_operator.providers.postgres.claimant import Claimant
-from memory_operator.providers.shapes import Term, permit_of
+from memory_operator.providers.shapes import permit_of
 from memory_operator.shell.echo import WatchEcho
-from memory_operator.shell.intake import Intake
+from memory_operator.shell.informer import Informer
 from memory_operator.shell.parts import Parts
-from memory_operator.shell.sweep import Sweep
-from memory_operator.shell.vanished import Vanished
-from memory_operator.shell.watching import Watches
+from memory_operator.shell.patience import until_answered
 from memory_operator.shell.workers import WORKERS_PER_CLUSTER, Workers, lane_of
 from memory_operator.world import World
 
@@ -52,7 +47,6 @@ LEASE = "memory-operator"
 LOOP_SECONDS = 30.0
 SECRET_BYTES = 32
 DRAIN_SECONDS = 20.0
-START_RETRY_SECONDS = 2.0
 T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
@@ -104,24 +98,26 @@ class Operator:
         async with Elector(lease, identity, on_lost=lambda: self._fail("lost the lease"), times=times) as elector:
             lead_by(lambda: elector.is_leader)
             self._state = Readiness(ready=True, detail="standing by: another replica leads")
-            if await self._unless_stopped(elector.elected()):
-                cluster = await self._unless_stopped(self._cluster_identity(api))
-                if cluster is not None:
-                    claimant = Claimant(cluster, elector.epoch, unique_names=True)
-                    await self._lead(api, claimant, elector, identity)
+            echo = WatchEcho(self._watchdog)
+            client = KubeClient(api, echo.wrote, permit_of(elector))
+            async with Informer(client, echo, self._watchdog, self._fail_from_thread) as informer:
+                if await self._unless_stopped(elector.elected()):
+                    self._state = Readiness(ready=False, detail="leading: reads what there is")
+                    await self._lead(api, client, informer, elector, identity)
 
-    async def _lead(self, api: ApiClient, claimant: Claimant, term: Term, identity: str) -> None:
-        self._state = Readiness(ready=False, detail="leading: reads what there is")
-        echo = WatchEcho(self._watchdog)
-        permit = permit_of(term)
-        client, cache = KubeClient(api, echo.wrote, permit), Cache()
+    async def _lead(
+        self, api: ApiClient, client: KubeClient, informer: Informer, elector: Elector, identity: str
+    ) -> None:
+        cluster = await self._unless_stopped(self._cluster_identity(client))
+        if cluster is None:
+            return
+        cache = informer.cache
         workloads = KubeWorkloads(client, cache, complete=True)
         kept = KubeSecrets(client, cache, workloads)
-        backends = BackendRegistry(kept, claimant, term)
+        backends = BackendRegistry(kept, Claimant(cluster, elector.epoch, unique_names=True), elector)
         queue: WorkQueue[Key] = WorkQueue(
             metrics=MeasuredQueue(), lane_of=lambda key: lane_of(cache, key), lane_limit=WORKERS_PER_CLUSTER
         )
-        sweep = Sweep(client, cache, queue)
         world = World(
             consent=KubeConsent(cache),
             secrets=kept,
@@ -130,40 +126,29 @@ class Operator:
             now=lambda: datetime.now(UTC).replace(microsecond=0),
             new_secret=lambda: secrets.token_urlsafe(SECRET_BYTES),
         )
-        vanished = Vanished()
-        intake = Intake(cache, queue, echo, vanished, sweep.request)
-        watches = Watches(
-            build_registry(intake.deliver, load_configuration),
-            self._watchdog,
-            lambda: self._fail_from_thread("the watches ended"),
-        )
-        events = KubernetesEventApi(api, controller=CONTROLLER, instance=identity, permit=permit)
+        events = KubernetesEventApi(api, controller=CONTROLLER, instance=identity, permit=permit_of(elector))
         async with Recorder(events, count=event_handled) as recorder, _closing(backends):
             resources = ResourceWriter(client, cache)
-            workers = Workers(Parts(cache, queue, world, backends, workloads, resources, recorder, vanished))
-            if await self._unless_stopped(_until_answered(sweep.fill)) is not None:
-                await self._work(workers, queue, sweep, watches)
+            workers = Workers(Parts(cache, queue, world, backends, workloads, resources, recorder, informer.vanished))
+            if await self._unless_stopped(informer.feed(queue)):
+                await self._work(workers, queue)
 
-    async def _work(self, workers: Workers, queue: WorkQueue[Key], sweep: Sweep, watches: Watches) -> None:
-        watches.start()
-        sweeping, working = asyncio.create_task(sweep.run()), asyncio.create_task(workers.run())
+    async def _work(self, workers: Workers, queue: WorkQueue[Key]) -> None:
+        working = asyncio.create_task(workers.run())
         self._state = Readiness(ready=True, detail="leading")
         try:
             stopping = asyncio.create_task(self._stopping.wait())
-            await asyncio.wait((stopping, working, sweeping), return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait((stopping, working), return_when=asyncio.FIRST_COMPLETED)
             stopping.cancel()
-            for task in (working, sweeping):
-                if task.done() and (error := task.exception()):
-                    logger.error("a part failed", exc_info=error, extra={"event": "operator.crashed"})
-                    self._fail("its work cannot go on")
+            if working.done() and (error := working.exception()):
+                logger.error("a part failed", exc_info=error, extra={"event": "operator.crashed"})
+                self._fail("its work cannot go on")
         finally:
             queue.shutdown()
-            sweeping.cancel()
             # What was begun is finished, unless the lease is lost: then nothing may be written any more.
             await asyncio.wait((working,), timeout=0 if self._failure else DRAIN_SECONDS)
             working.cancel()
-            await watches.stop()
-            await asyncio.gather(working, sweeping, return_exceptions=True)
+            await asyncio.gather(working, return_exceptions=True)
 
     async def _unless_stopped(self, work: Coroutine[Any, Any, T]) -> T | None:
         """Return the result of `work`, or None when it is time to stop before."""
@@ -175,14 +160,14 @@ class Operator:
             task.cancel()
             stopping.cancel()
 
-    async def _cluster_identity(self, api: ApiClient) -> str:
+    async def _cluster_identity(self, client: KubeClient) -> str:
         """Return what tells this Kubernetes cluster from others: the uid of a namespace that lives as long as it."""
 
         async def ask() -> str:
-            found = await KubeClient(api).get(NAMESPACE, None, "kube-system")
+            found = await client.get(NAMESPACE, None, "kube-system")
             return str(found["metadata"]["uid"]) if found else ""
 
-        return await _until_answered(ask)
+        return await until_answered(ask)
 
     def _fail(self, why: str) -> None:
         logger.critical(f"{why}; this process ends", extra={"event": "operator.failed"})
@@ -200,15 +185,6 @@ async def serve(options: Options) -> bool:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, operator.stop)
     return await operator.run()
-
-
-async def _until_answered(work: Callable[[], Awaitable[T]]) -> T:
-    while True:
-        try:
-            return await work()
-        except PlatformError as error:
-            logger.warning(error.detail, extra={"event": "start.waiting"})
-            await asyncio.sleep(START_RETRY_SECONDS)
 
 
 @asynccontextmanager

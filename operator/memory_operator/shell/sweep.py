@@ -10,7 +10,6 @@ from collections.abc import Callable
 
 from memory_contracts.errors import PlatformError
 from memory_operator.controller.schedule import Priority
-from memory_operator.controller.work_queue import WorkQueue
 from memory_operator.handlers import SELECTORS, WATCHED
 from memory_operator.keys import Key
 from memory_operator.kube.cache import Cache
@@ -33,12 +32,12 @@ class Sweep:
         self,
         client: KubeClient,
         cache: Cache,
-        queue: WorkQueue[Key],
+        add: Callable[[Key, Priority], None],
         chance: Callable[[], float] = random.random,
     ) -> None:
         self._client = client
         self._cache = cache
-        self._queue = queue
+        self._add = add
         self._chance = chance
         self._requested = asyncio.Event()
 
@@ -85,4 +84,4 @@ class Sweep:
                 affected |= self._cache.see(kind, body)
         affected |= self._cache.drop_ghosts(kind, listed, version)
         for key in affected:
-            self._queue.add(key, priority)
+            self._add(key, priority)

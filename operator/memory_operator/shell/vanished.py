@@ -52,3 +52,7 @@ class Vanished:
     def forget(self, key: Key) -> None:
         """Forget it: all is done, or an object of the same name takes over what it left."""
         self._objects.pop(key, None)
+
+    def clear(self) -> None:
+        """Forget all of them."""
+        self._objects.clear()

@@ -31,7 +31,7 @@ class Inbox:
         self.cache, self.vanished = Cache(), Vanished()
         self.watchdog = Watchdog(lambda: self.seconds)
         self.echo = WatchEcho(self.watchdog)
-        self.intake = Intake(self.cache, self, self.echo, self.vanished, self._relisted)
+        self.intake = Intake(self.cache, self.add, self.echo, self.vanished, self._relisted)
 
     def add(self, key: Key, priority: Priority) -> None:
         self.keys.append((key, priority))

@@ -227,6 +227,7 @@ async def test_an_object_of_ours_whose_label_somebody_took_is_found_by_making_it
     await watched.converge()
     own = watched.kube.put(SERVICE, {"metadata": {"namespace": "team-a", "name": "research-api", "labels": None}})
     watched.cache.lose(SERVICE, own)
+    watched.workloads.forget(key_of(watched.owner))  # as a new process
 
     await watched.converge()
 

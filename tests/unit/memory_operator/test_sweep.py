@@ -27,7 +27,7 @@ class Room:
     def __init__(self, chance: float = 0.5) -> None:
         self.kube, self.cache = FakeKube(), Cache()
         self.keys: list[tuple[Key, Priority]] = []
-        self.sweep = Sweep(self.kube, self.cache, self, lambda: chance)
+        self.sweep = Sweep(self.kube, self.cache, self.add, lambda: chance)
         for key in TENANTS:
             self.kube.put(MEMORY_NAMESPACE, {"metadata": {"namespace": "team-a", "name": key.name}, "spec": {}})
 
