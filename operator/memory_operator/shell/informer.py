@@ -58,7 +58,7 @@ class Informer:
 
     def add(self, key: Key, priority: Priority) -> None:
         """Tell who works of a key; while nobody does, nobody needs to know."""
-        if self._queue:
+        if self._queue is not None:  # an empty one is false
             self._queue.add(key, priority)
 
     async def feed(self, queue: WorkQueue[Key]) -> bool:
