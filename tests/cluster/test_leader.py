@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
+import httpx
 import pytest
 from controlplane import audit
 from faults import DELETE
@@ -48,7 +49,10 @@ class Replica:
 
     @property
     def leads(self) -> bool:
-        return self.runs and self.process.get("/readyz").json()["detail"] == "leading"
+        try:
+            return self.runs and self.process.get("/readyz").json()["detail"] == "leading"
+        except httpx.TransportError:  # it is just ending
+            return False
 
 
 def second_account(kube: Kube) -> str:

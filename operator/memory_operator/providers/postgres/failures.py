@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import socket
 import ssl
 from collections.abc import Iterator
@@ -83,7 +84,7 @@ def _unreached(error: OSError, address: PostgresAddress) -> PlatformError:
         return Rejected(f"{address} speaks no TLS; {remedy}", reason=Reason.TLS_FAILED)
     if isinstance(error, socket.gaierror):
         return Unavailable(f"host {address.host} of the Postgres server is unknown; correct it, or its DNS record")
-    return Unavailable(f"{address} cannot be reached: {error.strerror or error}")
+    return Unavailable(f"{address} cannot be reached: {os.strerror(error.errno) if error.errno else error}")
 
 
 def meaning(error: asyncpg.PostgresError, what: str) -> PlatformError:
