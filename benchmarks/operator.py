@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import re
 import statistics
 import sys
 import tempfile
@@ -127,7 +128,7 @@ class Bench:
         before = self.requests(writes=True)
         began, passes = time.monotonic(), self.passes()
         await touch_cluster(client)
-        await until(lambda: self.passes() - passes >= count)
+        await until(lambda: self.passes() - passes >= count and self.is_idle())
         self.note(f"requeue of all {count} converged", time.monotonic() - began, "s", 11)
         self.note("writes it caused", self.requests(writes=True) - before, "")
         self.process.stop()
@@ -181,7 +182,7 @@ class Bench:
         return sum(
             value
             for labels, value in self.metric("kubernetes_requests_total")
-            if 'kind="MemoryCluster"' not in labels and not (writes and 'verb="GET"' in labels)
+            if not re.search('kind="(MemoryCluster|Lease)"', labels) and not (writes and 'verb="GET"' in labels)
         )
 
     def metric(self, name: str) -> list[tuple[str, float]]:
@@ -192,6 +193,10 @@ class Bench:
             return []
         lines = [line.rsplit(" ", 1) for line in text.splitlines() if line.startswith(f"memory_operator_{name}{{")]
         return [(labels, float(value)) for labels, value in lines]
+
+    def is_idle(self) -> bool:
+        """Whether nothing can be worked on. Without pods nobody gets Ready, and each is looked at every half minute."""
+        return all(value == 0 for labels, value in self.metric("queue_depth") if 'state="ready"' in labels)
 
     async def quiet(self) -> None:
         """Wait until it has written nothing for a while; Events are posted one after the other."""

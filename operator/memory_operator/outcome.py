@@ -59,11 +59,17 @@ class Outcome:
         return self.availability is not None and all(each.passed for each in self.results[:-1])
 
 
+_OF_THE_CLUSTER = {"resync", "capacity", "allowed_namespaces", "paused"}
+
+
 def inputs_digest(tenant: Tenant, workload: Workload) -> str:
-    """Return a hash of everything that decides what should be there: specifications, secrets, this version."""
+    """Return a hash of everything that decides what should be there: specifications, secrets, this version.
+
+    What the MemoryCluster says of itself decides nothing: an edit of it would else be written into each status.
+    """
     content = [
         tenant.namespace.spec.model_dump(mode="json", exclude={"drift_policy"}),
-        tenant.cluster.spec.model_dump(mode="json"),
+        tenant.cluster.spec.model_dump(mode="json", exclude=_OF_THE_CLUSTER),
         list(workload.children),
         VERSION,
     ]

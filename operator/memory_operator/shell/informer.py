@@ -15,6 +15,7 @@ from memory_operator.keys import Key
 from memory_operator.kube.cache import Cache
 from memory_operator.kube.client import KubeClient
 from memory_operator.kube.connect import load_configuration
+from memory_operator.kube.entries import Entry
 from memory_operator.kube.kinds import MEMORY_CLUSTER, MEMORY_NAMESPACE
 from memory_operator.shell.echo import WatchEcho
 from memory_operator.shell.intake import Intake
@@ -67,8 +68,8 @@ class Informer:
         self.vanished.clear()  # the leader of that time has dealt with them
         self._queue = queue
         for kind in (MEMORY_CLUSTER, MEMORY_NAMESPACE):
-            for key, _ in self.cache.entries(kind):
-                queue.add(key, Priority.START_UP)
+            for key, entry in self.cache.entries(kind):
+                queue.add(key, _urgency(entry))
         return True
 
     async def _run(self) -> None:
@@ -81,3 +82,11 @@ class Informer:
         if not task.cancelled() and (error := task.exception()):
             logger.error("the listings failed", exc_info=error, extra={"event": "informer.crashed"})
             self._on_failed("its view of the cluster cannot be kept")
+
+
+def _urgency(entry: Entry) -> Priority:
+    """Return how urgent an object is that nobody has looked at in this term: what was asked for goes first."""
+    observed = (entry.body.get("status") or {}).get("observedGeneration")
+    if observed is None:
+        return Priority.CREATION
+    return Priority.USER_EDIT if entry.deleting or observed != entry.generation else Priority.START_UP

@@ -66,6 +66,23 @@ async def test_who_begins_to_lead_looks_at_all_there_is_and_then_at_what_changes
         assert await taken(queue) == [TENANT]
 
 
+async def test_what_was_asked_for_while_nobody_led_goes_first(kube):
+    def put(name: str, status: dict[str, Any], **metadata: Any) -> None:
+        kube.put(
+            MEMORY_NAMESPACE,
+            {"metadata": {"namespace": "team-a", "name": name, **metadata}, "spec": {}, "status": status},
+        )
+
+    put("as-it-was", {"observedGeneration": 1})
+    put("edited", {"observedGeneration": 0})
+    put("going", {"observedGeneration": 1}, deletionTimestamp="2026-11-01T12:00:00Z", finalizers=["somebody/else"])
+    async with informer_of(kube, []) as known:
+        queue: WorkQueue[Key] = WorkQueue()
+        await known.feed(queue)
+
+        assert [key.name for key in await taken(queue)] == ["edited", "going", "default", "research", "as-it-was"]
+
+
 async def test_what_vanished_in_the_term_of_another_is_not_dealt_with_again(kube):
     async with informer_of(kube, []) as known:
         finalizers = {"finalizers": ["memory.somafractal.io/backends"]}

@@ -259,6 +259,20 @@ def test_whatever_decides_what_should_be_there_is_an_input(changed):
     assert digest(changed) != digest(tenant_of())
 
 
+@pytest.mark.parametrize(
+    "spec",
+    [
+        {"resync": {"interval": "9m"}},
+        {"capacity": {"maxNamespaces": 7}},
+        {"allowedNamespaces": {"from": "All"}},
+        {"paused": True},
+    ],
+    ids=lambda spec: next(iter(spec)),
+)
+def test_what_a_cluster_says_of_itself_is_no_input_and_is_not_written_into_every_status(spec):
+    assert digest(tenant_of(of=cluster(**spec))) == digest(tenant_of())
+
+
 def test_the_drift_policy_is_no_input_for_it_decides_nothing_but_what_becomes_of_drift():
     assert digest(tenant_of(driftPolicy="Report")) == digest(tenant_of())
 
