@@ -87,9 +87,17 @@ class KafkaAdmin:
         return self._open
 
     async def cluster_id(self) -> str:
-        """Return the id that the cluster got when its storage was formatted."""
-        answer = await self._answers({"": self._driver.describe_cluster(request_timeout=self._seconds)})
-        return str(_granted(answer[""], "describe the cluster").cluster_id)
+        """Return the id that the cluster got when its storage was formatted.
+
+        By a listing of the topics: to `describe_cluster` a broker that has just started may answer that there is no
+        broker, and librdkafka 2.16 ends the process over that (an assertion in `rd_kafka_admin_response_parse`).
+        """
+        driver, loop = self._driver, asyncio.get_running_loop()
+        answering = loop.run_in_executor(None, lambda: driver.list_topics(timeout=self._seconds))
+        answer = await self._answers({"": answering})
+        if not (identity := _granted(answer[""], "describe the cluster").cluster_id):
+            raise self._line.failure("it does not know its cluster yet")
+        return str(identity)
 
     async def describe(self, names: Sequence[str]) -> dict[str, ObservedTopic]:
         """Return the topics that exist, of those named."""
@@ -143,7 +151,7 @@ class KafkaAdmin:
     async def _failures(self, steps: Sequence[TopicChange], futures: Mapping[str, Future[None]]) -> Failures:
         return _refused(steps, await self._answers(futures))
 
-    async def _answers(self, futures: Mapping[Key, Future[Any]]) -> dict[Key, Any]:
+    async def _answers(self, futures: Mapping[Key, Future[Any] | asyncio.Future[Any]]) -> dict[Key, Any]:
         """Wait for all answers; one that is an error of the cluster's is returned as `KafkaError`."""
         since = time.monotonic()
         waiting = {key: asyncio.wrap_future(future) for key, future in futures.items()}
@@ -260,5 +268,5 @@ def _meaning(error: KafkaError, what: str) -> PlatformError:
 
 
 def _spoken(error: KafkaError) -> str | None:
-    """Return what the end of a request without an answer says; nothing when it only says that time is over."""
-    return None if error.code() == KafkaError._TIMED_OUT else error.str()
+    """Return what the end of a request without an answer says; nothing when it only says that there was none."""
+    return None if error.code() in (KafkaError._TIMED_OUT, KafkaError._TRANSPORT) else error.str()
