@@ -74,7 +74,7 @@ def plan(file: Path) -> None:
     Example:
       memory-operator plan -f examples/namespace.yaml
     """
-    from memory_operator.shell.dry_run import plan_file  # noqa: PLC0415
+    from memory_operator.shell.dry_run import plan_file  # noqa: PLC0415 - nor does `run --help`
 
     configure_logging("error")
     try:

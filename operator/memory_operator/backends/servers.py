@@ -62,18 +62,18 @@ def load_drivers(connections: Connections) -> None:
 
 
 def _new_qdrant(connection: QdrantConnection, permit: Permit) -> QdrantBackend:
-    from memory_operator.providers.qdrant.client import QdrantBackend  # noqa: PLC0415
+    from memory_operator.providers.qdrant.client import QdrantBackend  # noqa: PLC0415 - see above
 
     return QdrantBackend(connection, permit)
 
 
 def _new_kafka(connection: KafkaConnection, permit: Permit) -> KafkaClient:
-    from memory_operator.providers.kafka.client import KafkaClient  # noqa: PLC0415
+    from memory_operator.providers.kafka.client import KafkaClient  # noqa: PLC0415 - see above
 
     return KafkaClient(connection, permit)
 
 
 def _new_redis(connection: RedisConnection, permit: Permit) -> RedisBackend:
-    from memory_operator.providers.redis.client import RedisBackend  # noqa: PLC0415
+    from memory_operator.providers.redis.client import RedisBackend  # noqa: PLC0415 - see above
 
     return RedisBackend(connection, permit)
