@@ -125,7 +125,8 @@ def test_a_secret_that_goes_is_told_and_nothing_is_torn_down(missing, kube):
 
 # --- the Secret that the operator keeps -------------------------------------------------------------------------------
 
-SECRET_KEYS = ("api-token", "postgres-password-a", "postgres-password-b", "redis-password", "slot", "POSTGRES_URL")
+KEPT = ("api-token", "postgres-password-a", "redis-password", "slot", "POSTGRES_URL")
+SECRET_KEYS = (*KEPT, "postgres-password-b")  # that of the slot that is not in use: the operator makes none
 
 
 def to_a_good_value(data: dict[str, str]) -> dict[str, str | None]:
@@ -152,7 +153,12 @@ def without_any_key(data: dict[str, str]) -> dict[str, str | None]:
     return dict.fromkeys(data)
 
 
+def to_the_other_slot(data: dict[str, str]) -> dict[str, str | None]:
+    return {"slot": _encoded("b")}
+
+
 EDITS = [to_a_good_value, to_garbage, to_something_short, to_another_url, without_one_key, without_any_key]
+EDITS += [to_the_other_slot]
 
 
 @pytest.fixture(scope="module")
@@ -204,10 +210,10 @@ def test_tokens_that_somebody_changes_reach_the_processes(changed_token):
 def _whole(case: Case, server) -> bool:
     """Whether all keys are there, say the same, and open both servers."""
     values = _credentials(case)
-    if not values.keys() >= set(SECRET_KEYS):
+    if not values.keys() >= set(KEPT):
         return False
     return (
-        values["postgres-password-a"] in values["POSTGRES_URL"]
+        values.get(f"postgres-password-{values['slot']}", "none such") in values["POSTGRES_URL"]
         and _opens_postgres(values)
         and _opens_redis(case, server)
     )

@@ -11,6 +11,7 @@ from itertools import count
 from typing import Any
 
 from memory_contracts.errors import Conflict
+from memory_operator.kube.in_flight import InFlight
 from memory_operator.kube.kinds import Kind, kind_of
 
 Object = dict[str, Any]
@@ -22,6 +23,7 @@ class FakeKube:
 
     def __init__(self) -> None:
         self.objects: dict[tuple[str, str, str], Object] = {}
+        self.in_flight = InFlight()
         self.writes: list[str] = []
         self.reads: list[str] = []
         self.failure: Exception | None = None

@@ -68,8 +68,8 @@ class Transition:
 def transitions(before: Sequence[Condition], after: Sequence[Condition]) -> list[Transition]:
     """Return what has changed in status or reason, in the order of `after`.
 
-    A new message alone is none, nor is a stage that has come to wait for an earlier one, or that is well from the
-    beginning: a new object would else tell of each of its stages, where Ready tells of all.
+    A new message alone is none, nor is a stage that has come to wait for an earlier one, or that is from the beginning
+    as it should be: a new object would else tell of each of its stages, where Ready tells of all.
     """
     known = {each.type: each for each in before}
     changes = [Transition(known.get(each.type), each) for each in after if each.reason not in _SILENT]
@@ -78,8 +78,8 @@ def transitions(before: Sequence[Condition], after: Sequence[Condition]) -> list
 
 def _is_news(change: Transition) -> bool:
     if change.before is None:
-        well = change.after.status is ConditionStatus.TRUE or change.after.reason is Reason.NOT_CONFIGURED
-        return not well or change.after.type == SUMMARY
+        as_it_should_be = change.after.status is ConditionStatus.TRUE or change.after.reason in _EXPECTED
+        return not as_it_should_be or change.after.type == SUMMARY
     return _state(change.before) != _state(change.after)
 
 

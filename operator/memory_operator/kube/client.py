@@ -11,6 +11,7 @@ from kubernetes.aio.client import ApiClient
 from memory_contracts.conditions import Reason
 from memory_contracts.errors import Conflict, NotFound, Rejected
 from memory_operator.controller.rest import JSON, MERGE_PATCH, call
+from memory_operator.kube.in_flight import InFlight
 from memory_operator.kube.kinds import Kind, kind_of
 from memory_operator.providers.shapes import Permit, everything
 
@@ -37,6 +38,7 @@ class KubeClient:
         self._api = api
         self._wrote = wrote
         self._permit = permit
+        self.in_flight = InFlight()
 
     async def get(self, kind: Kind, namespace: str | None, name: str) -> Object | None:
         """Return the object, or None when there is none."""
@@ -66,8 +68,10 @@ class KubeClient:
         """
         kind, metadata = kind_of(dict(manifest)), manifest["metadata"]
         path = kind.path(metadata["namespace"], metadata["name"], subresource)
-        query = {"fieldManager": manager, "force": "true", "dryRun": "All" if dry else ""}
-        found = await self._call("PATCH", kind, path, query, manifest, APPLY)
+        # Unknown fields are refused in any case; to warn of double keys the server would parse all of it once more.
+        query = {"fieldManager": manager, "force": "true", "fieldValidation": "Ignore", "dryRun": "All" if dry else ""}
+        with self.in_flight.write((kind.kind, metadata["namespace"], metadata["name"])):
+            found = await self._call("PATCH", kind, path, query, manifest, APPLY)
         if not dry:
             self._wrote(kind, int(found["metadata"]["resourceVersion"]))
         return found

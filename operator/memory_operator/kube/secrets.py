@@ -7,7 +7,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping
 
 from memory_contracts.conditions import Reason
-from memory_contracts.errors import Rejected
+from memory_contracts.errors import Conflict, Rejected
 from memory_contracts.v1alpha1 import MemoryNamespace
 from memory_operator.kube.cache import Cache
 from memory_operator.kube.children import is_ours
@@ -24,7 +24,11 @@ FRESH_SECONDS = 20.0
 
 
 class KubeSecrets:
-    """Reads watched Secrets from the cache, others from the API server."""
+    """Reads watched Secrets from the cache, others from the API server.
+
+    Where the cache is `complete`, the Secret of a tenant that it does not know is taken for one to be made; making it
+    shows whether there is one after all.
+    """
 
     def __init__(
         self,
@@ -32,11 +36,15 @@ class KubeSecrets:
         cache: Cache,
         workloads: KubeWorkloads,
         clock: Callable[[], float] = time.monotonic,
+        *,
+        complete: bool = False,
     ) -> None:
         self._client = client
         self._cache = cache
         self._workloads = workloads
         self._clock = clock
+        self._complete = complete
+        self._unseen: set[tuple[str, str]] = set()  # of tenants, there, and not in the cache
         self._read: OrderedDict[tuple[str, str], tuple[float, Mapping[str, str]]] = OrderedDict()
 
     async def read(self, namespace: str, name: str) -> Mapping[str, str]:
@@ -62,6 +70,8 @@ class KubeSecrets:
         cached = self._cache.secret(place, name)
         if cached and cached.owner_uid == namespace.metadata.uid:
             return read_credentials(cached.data)
+        if self._is_new(place, name):
+            return StoredCredentials()
         found = await self._client.get(SECRET, place, name)
         if found is None:
             return StoredCredentials()
@@ -75,8 +85,21 @@ class KubeSecrets:
         return read_credentials(found.get("data") or {})
 
     async def keep(self, namespace: MemoryNamespace, manifest: Manifest) -> None:
-        """Write the Secret of the tenant before anything depends on it."""
-        await self._workloads.keep(namespace, manifest)
+        """Write the Secret of the tenant before anything depends on it.
+
+        Raises `Conflict`, and changes nothing, when it was taken for a new one and is there: the next look reads it.
+        """
+        place, name = manifest["metadata"]["namespace"], manifest["metadata"]["name"]
+        try:
+            await self._workloads.keep(namespace, manifest, new=self._is_new(place, name))
+        except Conflict:
+            self._unseen.add((place, name))
+            raise
+        self._unseen.discard((place, name))
+
+    def _is_new(self, place: str, name: str) -> bool:
+        known = self._cache.secret(place, name) is not None or (place, name) in self._unseen
+        return self._complete and not known
 
     def _drop_stale(self, now: float) -> None:
         """Keep no secrets of others for longer than they are of use."""

@@ -81,9 +81,13 @@ class KubeWorkloads:
         for batch in (first, second):
             await all_of(*[self._carry_out(namespace, group) for group in batch])
 
-    async def keep(self, namespace: MemoryNamespace, manifest: Manifest) -> None:
-        """Apply one manifest now, before anything depends on it."""
-        await self._carry_out(namespace, [Apply(f"write Secret {manifest['metadata']['name']}", manifest)])
+    async def keep(self, namespace: MemoryNamespace, manifest: Manifest, *, new: bool) -> None:
+        """Write one manifest now, before anything depends on it; a `new` one raises `Conflict` when it is there."""
+        if new:
+            self._note_made(namespace, manifest, await self._client.create(manifest, FIELD_MANAGER))
+            _tell(namespace, Create(manifest))
+        else:
+            await self._carry_out(namespace, [Apply(f"write Secret {manifest['metadata']['name']}", manifest)])
 
     async def availability(self, namespace: MemoryNamespace, workload: Workload) -> Availability:
         """Return how many pods are ready, as kubelet and the EndpointSlices of the Service report it."""
@@ -133,10 +137,9 @@ class KubeWorkloads:
         return found
 
     async def _carry_out(self, namespace: MemoryNamespace, steps: Sequence[Step]) -> None:
-        owner = key_of(namespace)
         for step in steps:
             await self._step(namespace, step)
-            logger.info(step.summary, extra={"event": "kubernetes.step", "tenant": f"{owner.namespace}/{owner.name}"})
+            _tell(namespace, step)
 
     async def _step(self, namespace: MemoryNamespace, step: Step) -> None:
         match step:
@@ -163,8 +166,11 @@ class KubeWorkloads:
             if isinstance(planned, Blocked):
                 raise Rejected(planned.message, reason=planned.reason) from None
             return await self._carry_out(namespace, planned)
+        return self._note_made(namespace, manifest, made)
+
+    def _note_made(self, namespace: MemoryNamespace, manifest: Manifest, made: Mapping[str, Any]) -> None:
         self._cache.see(kind_of(manifest), made)
-        return self._note_right(key_of(namespace), manifest, made)
+        self._note_right(key_of(namespace), manifest, made)
 
     def _is_right(self, owner: Key, manifest: Manifest) -> bool:
         child = self._cache.child(owner, kind_of(manifest), manifest["metadata"]["name"])
@@ -196,6 +202,11 @@ class KubeWorkloads:
             "remove the finalizer, or let its owner finish"
             for each in held
         )
+
+
+def _tell(namespace: MemoryNamespace, step: Step) -> None:
+    tenant = f"{namespace.metadata.namespace}/{namespace.metadata.name}"
+    logger.info(step.summary, extra={"event": "kubernetes.step", "tenant": tenant})
 
 
 def _place(manifest: Manifest) -> tuple[str, str]:

@@ -42,7 +42,9 @@ class Informer:
         self._queue: WorkQueue[Key] | None = None
         self._filled = asyncio.Event()
         self._sweep = Sweep(client, self.cache, self.add)
-        intake = Intake(self.cache, self.add, echo, self.vanished, self._sweep.request)
+        intake = Intake(
+            *(self.cache, self.add, echo, self.vanished), in_flight=client.in_flight, on_relisted=self._sweep.request
+        )
         registry = build_registry(intake.deliver, load_configuration)
         self._watches = Watches(registry, watchdog, lambda: on_failed("the watches ended"))
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 from memory_operator.controller.metrics import watch_restarted
 from memory_operator.controller.schedule import Priority
 from memory_operator.keys import Key
 from memory_operator.kube.cache import Cache
+from memory_operator.kube.in_flight import InFlight
 from memory_operator.kube.kinds import MEMORY_NAMESPACE, Kind
 from memory_operator.shell.echo import WatchEcho
 from memory_operator.shell.vanished import Vanished
@@ -29,12 +31,15 @@ class Intake:
         add: Callable[[Key, Priority], None],
         echo: WatchEcho,
         vanished: Vanished,
+        *,
+        in_flight: InFlight,
         on_relisted: Callable[[], None],
     ) -> None:
         self._cache = cache
         self._vanished = vanished
         self._add = add
         self._echo = echo
+        self._in_flight = in_flight
         self._on_relisted = on_relisted
         self._loop = asyncio.get_running_loop()
         self._witnesses: dict[Kind, set[str]] = defaultdict(set)
@@ -44,8 +49,13 @@ class Intake:
         self._loop.call_soon_threadsafe(self._take, kind, event, body)
 
     def _take(self, kind: Kind, event: str | None, body: Mapping[str, Any]) -> None:
-        self._echo.seen(kind, int(body["metadata"]["resourceVersion"]))
-        self._note_listing(kind, event, body["metadata"]["uid"])
+        metadata = body["metadata"]
+        self._echo.seen(kind, int(metadata["resourceVersion"]))
+        self._note_listing(kind, event, metadata["uid"])
+        place = kind.kind, metadata.get("namespace", ""), metadata["name"]
+        self._in_flight.hear(place, partial(self._absorb, kind, event, body))
+
+    def _absorb(self, kind: Kind, event: str | None, body: Mapping[str, Any]) -> None:
         if event == "DELETED" and kind is MEMORY_NAMESPACE:
             self._vanished.note(body)
         affected = self._cache.lose(kind, body) if event == "DELETED" else self._cache.see(kind, body)

@@ -113,7 +113,7 @@ class Operator:
             return
         cache = informer.cache
         workloads = KubeWorkloads(client, cache, complete=True)
-        kept = KubeSecrets(client, cache, workloads)
+        kept = KubeSecrets(client, cache, workloads, complete=True)
         backends = BackendRegistry(kept, Claimant(cluster, elector.epoch, unique_names=True), elector)
         queue: WorkQueue[Key] = WorkQueue(
             metrics=MeasuredQueue(), lane_of=lambda key: lane_of(cache, key), lane_limit=WORKERS_PER_CLUSTER

@@ -18,7 +18,7 @@ from memory_operator.shell.parts import Parts
 
 WORKERS = 32
 # One MemoryCluster whose backends hang cannot take every worker.
-WORKERS_PER_CLUSTER = 8
+WORKERS_PER_CLUSTER = 6
 CONFLICT_SECONDS = 0.2
 
 logger = logging.getLogger(__name__)

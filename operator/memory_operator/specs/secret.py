@@ -36,14 +36,15 @@ class StoredCredentials:
     redis_password: str | None = field(default=None, repr=False)
 
     def complete(self, generate: Callable[[], str], *, tokens: str | None = None, redis: bool = False) -> Credentials:
-        """Return the credentials, with what is missing generated.
+        """Return the credentials, with what is missing generated; the slot that nobody logs in with needs none.
 
         `tokens` are those of ``spec.api.auth.tokenSecretRef`` and take the place of a token of the operator's own.
         """
+        slot = self.slot or SLOTS[0]
         return Credentials(
             api_token=tokens or self.api_token or generate(),
-            postgres_passwords={slot: self.postgres_passwords.get(slot) or generate() for slot in SLOTS},
-            slot=self.slot or SLOTS[0],
+            postgres_passwords={**self.postgres_passwords, slot: self.postgres_passwords.get(slot) or generate()},
+            slot=slot,
             redis_password=(self.redis_password or generate()) if redis else None,
         )
 

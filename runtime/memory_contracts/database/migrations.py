@@ -75,8 +75,8 @@ async def migrate(connection: Connection, schema: str) -> list[Migration]:
     async with connection.transaction():
         await connection.execute("select pg_advisory_xact_lock(hashtextextended($1, 0))", f"memory migrations {schema}")
         await connection.execute(
-            "create table if not exists schema_migrations (version int primary key, title text not null,"
-            " checksum text not null, applied_at timestamptz not null default now())"
+            "create table if not exists schema_migrations (version int primary key, title varchar(200) not null,"
+            " checksum varchar(64) not null, applied_at timestamptz not null default now())"
         )
         steps = pending(await applied_migrations(connection), all_migrations())
         for step in steps:

@@ -196,10 +196,14 @@ class KafkaBroker:
 
     def _wait_until_it_answers(self) -> None:
         deadline = time.monotonic() + START_SECONDS
-        client = AdminClient(self.client_settings(reconnect_backoff_max_ms=100, socket_timeout_ms=2000))
-        while not _answers(client):
+        while not self._answers():
             assert self.pid, f"the broker ended while it started:\n{self.tail()}"
             assert time.monotonic() < deadline, f"the broker did not answer in {START_SECONDS} s:\n{self.tail()}"
+
+    def _answers(self) -> bool:
+        """Ask with a new client: librdkafka 2.16 stays silent once it was told that there are no brokers yet."""
+        with AdminClient(self.client_settings(reconnect_backoff_max_ms=100, socket_timeout_ms=2000)) as client:
+            return _answers(client)
 
     def _end(self, number: signal.Signals) -> None:
         if self._process is None:

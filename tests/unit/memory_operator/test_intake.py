@@ -12,6 +12,7 @@ from memory_operator.controller.schedule import Priority
 from memory_operator.controller.watchdog import Watchdog
 from memory_operator.keys import Key
 from memory_operator.kube.cache import Cache
+from memory_operator.kube.in_flight import InFlight
 from memory_operator.kube.kinds import MEMORY_CLUSTER, MEMORY_NAMESPACE, NAMESPACE, SECRET, SERVICE
 from memory_operator.kube.resources import FINALIZER
 from memory_operator.shell.echo import ECHO_SECONDS, WatchEcho
@@ -31,7 +32,10 @@ class Inbox:
         self.cache, self.vanished = Cache(), Vanished()
         self.watchdog = Watchdog(lambda: self.seconds)
         self.echo = WatchEcho(self.watchdog)
-        self.intake = Intake(self.cache, self.add, self.echo, self.vanished, self._relisted)
+        self.in_flight = InFlight()
+        self.intake = Intake(
+            self.cache, self.add, self.echo, self.vanished, in_flight=self.in_flight, on_relisted=self._relisted
+        )
 
     def add(self, key: Key, priority: Priority) -> None:
         self.keys.append((key, priority))
@@ -115,6 +119,46 @@ async def test_what_is_no_news_is_put_on_no_queue(inbox):
 
     assert await inbox.told(MEMORY_NAMESPACE, "MODIFIED", tenant(2, generation=1)) == []
     assert await inbox.told(MEMORY_NAMESPACE, "MODIFIED", tenant(1)) == []
+
+
+async def test_the_echo_of_a_write_of_our_own_is_no_news_although_it_comes_before_the_answer(inbox):
+    with inbox.in_flight.write(("Service", "team-a", "research-api")):
+        assert await inbox.told(SERVICE, "ADDED", service(3)) == []
+    inbox.cache.see(SERVICE, service(3))  # what the answer says
+    await asyncio.sleep(0)
+
+    assert inbox.keys == []
+
+
+@pytest.mark.parametrize("answered", [True, False], ids=["answered", "without an answer"])
+async def test_what_another_wrote_meanwhile_is_news_as_soon_as_our_own_write_has_ended(inbox, answered):
+    with inbox.in_flight.write(("Service", "team-a", "research-api")):
+        assert await inbox.told(SERVICE, "ADDED", service(3)) == []
+        assert await inbox.told(SERVICE, "DELETED", service(4)) == []
+    if answered:
+        inbox.cache.see(SERVICE, service(3))
+    await asyncio.sleep(0)
+
+    assert inbox.keys[-1] == (TENANT, Priority.CHILD)
+    assert inbox.cache.child(TENANT, SERVICE, "research-api") is None
+
+
+async def test_of_two_writes_to_one_object_the_last_to_end_counts(inbox):
+    place = ("Service", "team-a", "research-api")
+    with inbox.in_flight.write(place):
+        with inbox.in_flight.write(place):
+            assert await inbox.told(SERVICE, "ADDED", service(3)) == []
+        await asyncio.sleep(0)
+        assert inbox.keys == []
+    await asyncio.sleep(0)
+
+    assert inbox.keys == [(TENANT, Priority.CHILD)]
+
+
+async def test_a_write_holds_back_news_of_its_own_object_only(inbox):
+    await inbox.told(MEMORY_NAMESPACE, None, tenant(1))
+    with inbox.in_flight.write(("Service", "team-a", "research-api")):
+        assert await inbox.told(MEMORY_NAMESPACE, "MODIFIED", tenant(2)) == [(TENANT, Priority.USER_EDIT)]
 
 
 async def test_the_end_of_an_object_is_news(inbox):

@@ -9,7 +9,7 @@ from fake_world import NOW
 from tenants import cluster, decoded, namespace, workload
 
 from memory_contracts.conditions import ConditionType, Reason
-from memory_contracts.errors import Rejected
+from memory_contracts.errors import Conflict, Rejected
 from memory_contracts.v1alpha1 import MemoryNamespace, MemoryNamespaceStatus
 from memory_operator.keys import Key, key_of
 from memory_operator.kube.cache import Cache
@@ -28,6 +28,8 @@ from memory_operator.kube.secrets import FRESH_SECONDS, KubeSecrets
 from memory_operator.kube.workloads import KubeWorkloads
 from memory_operator.providers.shapes import Blocked
 from memory_operator.specs.labels import WATCH_LABEL
+from memory_operator.specs.secret import StoredCredentials
+from memory_operator.specs.tenant import Credentials
 from memory_operator.status import build_conditions, passed
 
 TENANT = Key("MemoryNamespace", "team-a", "research")
@@ -448,6 +450,50 @@ async def test_credentials_are_read_once_and_then_watched(place):
     assert stored.api_token == decoded(workload().secret)["api-token"]
     assert set(stored.postgres_passwords) == {"a", "b"}
     assert place.kube.reads == []
+
+
+@pytest.fixture
+def whole_view(place: Place) -> KubeSecrets:
+    """The Secrets as an operator sees them that watches everything."""
+    return KubeSecrets(place.kube, place.cache, place.workloads, complete=True)
+
+
+async def test_credentials_of_a_new_object_are_made_without_looking_first(place, whole_view):
+    assert await whole_view.stored(place.owner) == StoredCredentials()
+    await whole_view.keep(place.owner, workload().secret)
+
+    assert place.kube.reads == []
+    assert (await whole_view.stored(place.owner)).api_token == decoded(workload().secret)["api-token"]
+
+
+async def test_credentials_that_were_there_after_all_are_kept_and_used(place, whole_view):
+    """Such as those whose label somebody has taken away, so that the watch does not show them."""
+    await place.secrets.keep(place.owner, workload().secret)
+    unlabelled = {"namespace": "team-a", "name": "research-credentials", "labels": {WATCH_LABEL: None}}
+    place.edit(SECRET, "research-credentials", metadata=unlabelled)
+
+    assert await whole_view.stored(place.owner) == StoredCredentials()
+    with pytest.raises(Conflict):
+        await whole_view.keep(
+            place.owner, workload(Credentials("a-token-made-anew-just-now", {"a": "a-password-made-anew"})).secret
+        )
+
+    stored = await whole_view.stored(place.owner)
+    assert stored.api_token == decoded(workload().secret)["api-token"]
+    await whole_view.keep(place.owner, workload().secret)  # with its label
+    place.forget_what_was_asked()
+    assert await whole_view.stored(place.owner) == stored
+    assert place.kube.reads == []
+
+
+async def test_a_foreign_secret_under_our_name_is_found_when_ours_cannot_be_made(place, whole_view):
+    place.kube.put(SECRET, {"metadata": {"namespace": "team-a", "name": "research-credentials"}, "data": {}})
+    await whole_view.stored(place.owner)
+    with pytest.raises(Conflict):
+        await whole_view.keep(place.owner, workload().secret)
+
+    with pytest.raises(Rejected, match="was not made by the operator; delete or rename it"):
+        await whole_view.stored(place.owner)
 
 
 async def test_credentials_that_somebody_else_keeps_under_our_name_are_left_alone(place):

@@ -53,11 +53,10 @@ async def completed(store: LocalSecretStore) -> tuple[Credentials, int]:
 async def test_secrets_are_made_once_and_only_their_owner_reads_them(store, folder):
     made, how_many = await completed(store)
 
-    assert how_many == 3
+    assert how_many == 2
     assert await completed(store) == (made, 0)
     assert sorted(each.name for each in folder.iterdir()) == [
         "postgres-password-a",
-        "postgres-password-b",
         "slot",
         "token",
     ]
@@ -70,7 +69,6 @@ async def test_secrets_are_made_once_and_only_their_owner_reads_them(store, fold
     [
         ("token", None),
         ("postgres-password-a", None),
-        ("postgres-password-b", None),
         ("postgres-password-a", ""),
     ],
 )
@@ -93,7 +91,7 @@ async def test_tokens_that_somebody_wrote_into_the_file_count_and_stay(store, fo
     await completed(store)
     written = "my-own-token-of-the-team\nanother-token-of-the-team\n"
     (folder / "token").write_text(written)
-    (folder / "postgres-password-b").unlink()
+    (folder / "postgres-password-a").unlink()
 
     credentials, _ = await completed(store)
 

@@ -353,7 +353,7 @@ async def test_credentials_are_kept_before_anything_depends_on_them(tenant, worl
 
     kept = world.secrets.kept["research"]
     assert kept.api_token
-    assert set(kept.postgres_passwords) == {"a", "b"}
+    assert set(kept.postgres_passwords) == {"a"}
     assert kept.redis_password
 
 

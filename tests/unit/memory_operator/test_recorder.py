@@ -62,9 +62,12 @@ def test_a_change_of_status_or_reason_is_told_and_waiting_for_another_stage_is_n
     assert [each.after.message for each in changes] == (["now"] if told else [])
 
 
-def test_a_new_object_tells_that_it_is_ready_and_not_of_each_stage():
-    stages = [condition(TRUE, Reason.PROVISIONED, of=ConditionType.SCHEMA_READY)]
-    ready = condition(TRUE, Reason.AVAILABLE, of=ConditionType.READY)
+def test_a_new_object_tells_where_it_stands_and_not_of_each_stage_that_goes_well():
+    stages = [
+        condition(TRUE, Reason.PROVISIONED, of=ConditionType.SCHEMA_READY),
+        condition(FALSE, Reason.PROGRESSING, of=ConditionType.API_AVAILABLE),
+    ]
+    ready = condition(FALSE, Reason.PROGRESSING, of=ConditionType.READY)
 
     assert [each.after for each in transitions([], [*stages, ready])] == [ready]
 

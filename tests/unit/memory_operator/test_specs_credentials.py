@@ -38,11 +38,17 @@ def test_what_is_kept_is_found_again(token, first, second, slot, redis):
 def test_an_empty_secret_holds_nothing_and_everything_is_generated(data):
     assert read_credentials(data) == StoredCredentials()
     assert read_credentials(data).complete(numbered(), redis=True) == Credentials(
-        "generated-secret-1",
-        {"a": "generated-secret-2", "b": "generated-secret-3"},
-        "a",
-        "generated-secret-4",
+        "generated-secret-1", {"a": "generated-secret-2"}, "a", "generated-secret-3"
     )
+
+
+def test_the_slot_in_use_gets_a_password_and_the_other_keeps_what_it_has():
+    stored = StoredCredentials("a-token-of-twenty-letters", "b", {"a": "the-password-of-slot-a"})
+
+    assert stored.complete(numbered()).postgres_passwords == {
+        "a": "the-password-of-slot-a",
+        "b": "generated-secret-1",
+    }
 
 
 def encoded(value):

@@ -1,4 +1,4 @@
-"""The administration requests to Kafka as coroutines; the only module of the operator that knows the driver.
+"""The administration requests to Kafka as coroutines; with `driver` the only module that knows librdkafka.
 
 librdkafka answers from threads of its own and keeps its connections up by itself, so nothing here blocks the event
 loop, and a broker that was away is found again without a new client. Safe for many tasks of one loop at the same time.
@@ -7,7 +7,6 @@ loop, and a broker that was away is found again without a new client. Safe for m
 from __future__ import annotations
 
 import asyncio
-import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future
@@ -29,6 +28,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # it lists no
 from memory_contracts.conditions import Reason
 from memory_contracts.errors import PlatformError, Rejected, Unavailable
 from memory_operator.providers.kafka.connection import KafkaConnection
+from memory_operator.providers.kafka.driver import Driver
 from memory_operator.providers.kafka.failures import meaning
 from memory_operator.providers.kafka.line import Line
 from memory_operator.providers.kafka.plan import AlterConfig, CreatePartitions, CreateTopic, DeleteTopic, TopicChange
@@ -38,7 +38,6 @@ from memory_operator.providers.kafka.topics import DesiredTopic, ObservedTopic
 LISTEN_SECONDS = 0.1
 # The driver ends requests itself; this is for the case that it does not.
 GRACE_SECONDS = 2.0
-CLOSE_SECONDS = 5.0
 # A topic's configuration has about 35 values, each of which becomes an object while the interpreter's lock is held:
 # 100 topics take 30 ms, in which other tasks run.
 CONFIGS_A_REQUEST = 100
@@ -57,13 +56,12 @@ class KafkaAdmin:
     def __init__(self, connection: KafkaConnection) -> None:
         self._line = Line(connection)
         self._seconds = connection.request_seconds
-        self._open: AdminClient | None = None
+        self._driver: Driver | None = None
         self._unusable: KafkaError | None = None
 
     async def __aenter__(self) -> Self:
-        settings = _driver_settings(self._line.connection) | {"error_cb": self._hear}
         try:
-            self._open = await asyncio.to_thread(AdminClient, settings)
+            self._driver = await asyncio.to_thread(Driver, self._line.connection, self._hear)
         except KafkaException as error:
             self._unusable = error.args[0]  # for whoever asks something, like every other fault of the connection
         self._listener = asyncio.create_task(self._listen())
@@ -72,30 +70,30 @@ class KafkaAdmin:
     async def __aexit__(self, *_: object) -> None:
         self._listener.cancel()
         await asyncio.wait([self._listener])
-        closing, self._open = self._open, None
+        closing, self._driver = self._driver, None
         if closing is not None:
-            await _close(closing)
+            await closing.close()
 
     @property
-    def _driver(self) -> AdminClient:
+    def _open(self) -> Driver:
         where = f"Kafka at {self._line.connection.bootstrap_servers}"
         if self._unusable:
             reason = Reason.TLS_FAILED if self._line.connection.tls else None
             raise Rejected(f"the settings for {where} cannot be used: {self._unusable.str()}", reason=reason)
-        if self._open is None:
+        if self._driver is None:
             raise Unavailable(f"the connections to {where} are closed")
-        return self._open
+        return self._driver
+
+    @property
+    def _client(self) -> AdminClient:
+        return self._open.client
 
     async def cluster_id(self) -> str:
-        """Return the id that the cluster got when its storage was formatted.
-
-        By a listing of the topics: to `describe_cluster` a broker that has just started may answer that there is no
-        broker, and librdkafka 2.16 ends the process over that (an assertion in `rd_kafka_admin_response_parse`).
-        """
-        driver, loop = self._driver, asyncio.get_running_loop()
-        answering = loop.run_in_executor(None, lambda: driver.list_topics(timeout=self._seconds))
+        """Return the id that the cluster got when its storage was formatted."""
+        loop = asyncio.get_running_loop()
+        answering = loop.run_in_executor(None, self._open.cluster_id, self._seconds)
         answer = await self._answers({"": answering})
-        if not (identity := _granted(answer[""], "describe the cluster").cluster_id):
+        if not (identity := _granted(answer[""], "describe the cluster")):
             raise self._line.failure("it does not know its cluster yet")
         return str(identity)
 
@@ -103,36 +101,36 @@ class KafkaAdmin:
         """Return the topics that exist, of those named."""
         described: dict[str, TopicDescription] = {}
         for batch in _batches(names, DESCRIPTIONS_A_REQUEST):
-            futures = self._driver.describe_topics(TopicCollection(batch), request_timeout=self._seconds)
+            futures = self._client.describe_topics(TopicCollection(batch), request_timeout=self._seconds)
             described |= _existing(await self._answers(futures))
         configs: dict[str, dict[str, str]] = {}
         for batch in _batches(list(described), CONFIGS_A_REQUEST):
             resources = [ConfigResource(ResourceType.TOPIC, name) for name in batch]
-            answers = _by_name(self._driver.describe_configs(resources, request_timeout=self._seconds))
+            answers = _by_name(self._client.describe_configs(resources, request_timeout=self._seconds))
             configs |= {name: _set_here(each) for name, each in _existing(await self._answers(answers)).items()}
         return {name: _observed(described[name], config) for name, config in configs.items()}
 
     async def create(self, steps: Sequence[CreateTopic]) -> Failures:
         """Create topics, in one request."""
         topics = [_new_topic(step.wanted) for step in steps]
-        return await self._failures(steps, self._driver.create_topics(topics, request_timeout=self._seconds))
+        return await self._failures(steps, self._client.create_topics(topics, request_timeout=self._seconds))
 
     async def grow(self, steps: Sequence[CreatePartitions]) -> Failures:
         """Add partitions, in one request."""
         counts = [NewPartitions(step.topic, step.count) for step in steps]
-        return await self._failures(steps, self._driver.create_partitions(counts, request_timeout=self._seconds))
+        return await self._failures(steps, self._client.create_partitions(counts, request_timeout=self._seconds))
 
     async def alter(self, steps: Sequence[AlterConfig]) -> Failures:
         """Set values of configurations, in one request."""
         changes = [
             ConfigResource(ResourceType.TOPIC, step.topic, incremental_configs=_settings(step.values)) for step in steps
         ]
-        futures = self._driver.incremental_alter_configs(changes, request_timeout=self._seconds)
+        futures = self._client.incremental_alter_configs(changes, request_timeout=self._seconds)
         return await self._failures(steps, _by_name(futures))
 
     async def delete(self, steps: Sequence[DeleteTopic]) -> Failures:
         """Delete topics, in one request; one that is gone already is no failure."""
-        futures = self._driver.delete_topics([step.topic for step in steps], request_timeout=self._seconds)
+        futures = self._client.delete_topics([step.topic for step in steps], request_timeout=self._seconds)
         answers = await self._answers(futures)
         return _refused(steps, {name: answer for name, answer in answers.items() if not _is_unknown_topic(answer)})
 
@@ -145,8 +143,8 @@ class KafkaAdmin:
             await asyncio.sleep(LISTEN_SECONDS)
 
     def _hear_all(self) -> None:
-        if self._open is not None:  # a client without messages is false
-            self._open.poll(0)
+        if self._driver is not None:
+            self._driver.listen()
 
     async def _failures(self, steps: Sequence[TopicChange], futures: Mapping[str, Future[None]]) -> Failures:
         return _refused(steps, await self._answers(futures))
@@ -183,32 +181,6 @@ class KafkaAdmin:
                 raise self._line.failure(_spoken(result)) from error
         self._line.answered()
         return result
-
-
-async def _close(driver: AdminClient) -> None:
-    """Wait for the driver's threads to end, but not for ever: one that hangs must not keep this process alive."""
-    thread = threading.Thread(target=driver.__exit__, args=(None, None, None), daemon=True)
-    thread.start()
-    deadline = time.monotonic() + CLOSE_SECONDS
-    while thread.is_alive() and time.monotonic() < deadline:  # noqa: ASYNC110 - a thread's end is no event
-        await asyncio.sleep(0.01)
-
-
-def _driver_settings(connection: KafkaConnection) -> dict[str, Any]:
-    sasl = connection.sasl
-    settings: dict[str, Any] = {
-        "bootstrap.servers": connection.bootstrap_servers,
-        "client.id": "memory-operator",
-        "security.protocol": ("SASL_" if sasl else "") + ("SSL" if connection.tls else "PLAINTEXT"),
-        "socket.connection.setup.timeout.ms": int(connection.connect_seconds * 1000),
-        "reconnect.backoff.max.ms": 1000,  # a broker that is back is to be noticed within a request's time
-        "log_level": 0,  # it would write to stderr what `error_cb` hears
-    }
-    if sasl:
-        settings |= {"sasl.mechanism": sasl.mechanism, "sasl.username": sasl.username, "sasl.password": sasl.password}
-    if connection.ca_certificates is not None:
-        settings["ssl.ca.pem"] = connection.ca_certificates
-    return settings
 
 
 def _new_topic(wanted: DesiredTopic) -> NewTopic:
