@@ -69,7 +69,7 @@ def test_retain_keeps_the_memories_for_a_successor_and_nobody_can_reach_them_mea
     ready.apply(deletion=DELETE)
     ready.wait()
     assert holdings.contents(names) == kept
-    assert holdings.may_log_in(names) == {names.login_role("a"), names.login_role("b"), names.redis_user}
+    assert holdings.may_log_in(names) == {names.login_role("a"), names.redis_user}
     ready.delete()
     ready.wait_gone()
     assert holdings.of(names) == set()
