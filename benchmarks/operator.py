@@ -195,7 +195,7 @@ class Bench:
         return [(labels, float(value)) for labels, value in lines]
 
     def is_idle(self) -> bool:
-        """Whether nothing can be worked on. Without pods nobody gets Ready, and each is looked at every half minute."""
+        """Whether nothing can be worked on. Without pods nobody gets Ready, and each is looked at now and then."""
         return all(value == 0 for labels, value in self.metric("queue_depth") if 'state="ready"' in labels)
 
     async def quiet(self) -> None:
@@ -212,6 +212,13 @@ class Bench:
             schemas = await connection.fetchval("select count(*) from pg_namespace where nspname like $1", pattern)
             roles = await connection.fetchval("select count(*) from pg_roles where rolname like $1", pattern)
             return float(schemas + roles)
+        finally:
+            await connection.close()
+
+    async def postgres_version(self) -> str:
+        connection = await asyncpg.connect(self.postgres.admin_url())
+        try:
+            return str(await connection.fetchval("show server_version"))
         finally:
             await connection.close()
 
@@ -250,7 +257,8 @@ def main() -> int:
             asyncio.run(bench.run())
         finally:
             bench.process.kill()
-    facts = report.machine("18")
+        version = asyncio.run(bench.postgres_version())
+    facts = report.machine(version)
     print(render(bench.lines))
     output = options.output or RESULTS / ("operator-quick.tmp.json" if options.quick else "operator.json")
     content = {

@@ -21,8 +21,10 @@ CLUSTER_STAGES: tuple[Stage, ...] = tuple(
 _NO_PROBLEM = (Reason.NOT_CONFIGURED,)
 # What somebody asked for stays until he asks for something else.
 _AS_ASKED = (Reason.PAUSED, Reason.FENCED, Reason.HIBERNATED)
-# Progress that shows itself by an event of a child; the rest has to be asked for again.
-_SLOW_SECONDS, _PROGRESS_SECONDS = 45.0, 30.0
+# Progress shows itself by an event of a child, so asking is a precaution, the rarer the longer it lasts: thousands may
+# wait for nodes. The rest has to be asked for again.
+_PROGRESS_SECONDS, _LONG_PROGRESS_SECONDS = 30.0, 300.0
+_SLOW_SECONDS = 45.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +100,7 @@ def first_problem(conditions: Sequence[Condition]) -> Condition | None:
     return next((each for each in conditions if _is_problem(each)), None)
 
 
-def recheck_after(conditions: Sequence[Condition]) -> float | None:
+def recheck_after(conditions: Sequence[Condition], now: datetime) -> float | None:
     """Return the seconds after which to look again although nothing has been seen to change; None when all is as asked.
 
     What is `Unknown` is retried by the queue, with backoff; the rest changes by somebody's hand or by its own progress.
@@ -106,7 +108,10 @@ def recheck_after(conditions: Sequence[Condition]) -> float | None:
     problems = [each for each in conditions if _is_problem(each) and each.reason not in _AS_ASKED]
     if not problems:
         return None
-    return _PROGRESS_SECONDS if all(each.reason is Reason.PROGRESSING for each in problems) else _SLOW_SECONDS
+    if any(each.reason is not Reason.PROGRESSING for each in problems):
+        return _SLOW_SECONDS
+    lasted = max((now - (each.last_transition_time or now)).total_seconds() for each in problems)
+    return min(max(_PROGRESS_SECONDS, lasted / 2), _LONG_PROGRESS_SECONDS)
 
 
 def needs_retry(conditions: Sequence[Condition]) -> bool:

@@ -86,7 +86,7 @@ class NamespacePass:
             self._queue.retry(key)
             return
         self._queue.forget(key)
-        if (seconds := recheck_after(conditions)) is not None:
+        if (seconds := recheck_after(conditions, self._parts.world.now())) is not None:
             self._queue.add_after(key, seconds, Priority.RETRY)
         elif any(self._cache.secret(*each) is None for each in entry.secrets):
             self._queue.add_after(key, UNWATCHED_SECONDS, Priority.DRIFT)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import secrets
 import signal
@@ -47,6 +48,7 @@ LEASE = "memory-operator"
 LOOP_SECONDS = 30.0
 SECRET_BYTES = 32
 DRAIN_SECONDS = 20.0
+GARBAGE_OBJECTS = 10_000  # new ones between two collections; a pass makes thousands
 T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
@@ -131,6 +133,7 @@ class Operator:
             resources = ResourceWriter(client, cache)
             workers = Workers(Parts(cache, queue, world, backends, workloads, resources, recorder, informer.vanished))
             if await self._unless_stopped(informer.feed(queue)):
+                _spare_the_collector()
                 await self._work(workers, queue)
 
     async def _work(self, workers: Workers, queue: WorkQueue[Key]) -> None:
@@ -185,6 +188,16 @@ async def serve(options: Options) -> bool:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, operator.stop)
     return await operator.run()
+
+
+def _spare_the_collector() -> None:
+    """Keep the garbage collector from walking again and again through modules and thousands of cached objects.
+
+    They stay, and what of them goes is freed by its last reference. It took 8 % of the processor time of a rush.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(GARBAGE_OBJECTS)
 
 
 @asynccontextmanager

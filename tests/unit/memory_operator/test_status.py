@@ -214,7 +214,7 @@ def one(status: ConditionStatus, reason: Reason, kind: ConditionType = Condition
     ],
 )
 def test_what_did_not_answer_is_retried_the_rest_is_looked_at_now_and_then(conditions, retry, seconds):
-    assert (needs_retry(conditions), recheck_after(conditions)) == (retry, seconds)
+    assert (needs_retry(conditions), recheck_after(conditions, NOW)) == (retry, seconds)
 
 
 def test_a_problem_beside_progress_is_looked_at_as_a_problem():
@@ -228,7 +228,14 @@ def test_a_problem_beside_progress_is_looked_at_as_a_problem():
         NOW,
     )
 
-    assert recheck_after(found) == 45.0
+    assert recheck_after(found, NOW) == 45.0
+
+
+@pytest.mark.parametrize(("minutes", "seconds"), [(0, 30), (1, 30), (2, 60), (8, 240), (60, 300)])
+def test_progress_is_asked_for_the_more_rarely_the_longer_it_lasts(minutes, seconds):
+    found = build_conditions(but(held(ConditionType.API_AVAILABLE, Reason.PROGRESSING, "0 of 1 ready")), [], 1, NOW)
+
+    assert recheck_after(found, NOW + timedelta(minutes=minutes)) == seconds
 
 
 # --- the other resource -----------------------------------------------------------------------------------------------
