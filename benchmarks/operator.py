@@ -30,6 +30,7 @@ from operator_process import OperatorProcess
 from benchmarks import report
 from benchmarks.cluster import ROOT, SYSTEM, installed
 from benchmarks.crowd import (
+    PATH,
     acknowledged,
     at_once,
     create,
@@ -39,6 +40,7 @@ from benchmarks.crowd import (
     until,
     until_settled,
 )
+from benchmarks.floor import Floor
 from memory_operator.local.postgres_server import PostgresServer
 
 RESULTS = ROOT / "benchmarks/results"
@@ -110,7 +112,8 @@ class Bench:
         editing = asyncio.create_task(edit_now_and_then(client, "warm0", latencies, stop))
         await create(client, "cold", count)
         await until_settled(client, "cold", count)
-        self.note(f"{count} namespaces, created at once, reconciled", time.monotonic() - began, "s", 30)
+        took = time.monotonic() - began
+        self.note(f"{count} namespaces, created at once, reconciled", took, "s", 30)
         stop.set()
         await editing
         self.note("edit acknowledged meanwhile, p50", statistics.median(latencies), "s")
@@ -118,6 +121,17 @@ class Bench:
         self.note(f"RSS at {count}", self.rss(), "MiB", 150)
         self.note("processor time of the operator, a namespace", self.cpu() / count * 1000, "ms")
         self.note("requests to the API server, a namespace", (self.requests(writes=False) - before) / count, "")
+        least = await self.floor(client, count)
+        self.note(f"the same requests and SQL for {count}, without an operator", least, "s")
+        self.note("times this floor", took / least, "")
+
+    async def floor(self, client: httpx.AsyncClient, count: int) -> float:
+        """Return how long the same takes without the operator, which does not run meanwhile."""
+        status = (await client.get(f"{PATH}/warm0")).raise_for_status().json()["status"]
+        self.process.stop()
+        seconds = await Floor(client, self.postgres, status).seconds(count)
+        self.process.start()
+        return seconds
 
     async def requeue_all(self, client: httpx.AsyncClient) -> None:
         count = self.size(2000)
