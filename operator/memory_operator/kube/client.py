@@ -11,6 +11,7 @@ from kubernetes.aio.client import ApiClient
 from memory_contracts.conditions import Reason
 from memory_contracts.errors import Conflict, NotFound, Rejected
 from memory_operator.controller.rest import JSON, MERGE_PATCH, call
+from memory_operator.keys import Key
 from memory_operator.kube.in_flight import InFlight
 from memory_operator.kube.kinds import Kind, kind_of
 from memory_operator.providers.shapes import Permit, everything
@@ -70,7 +71,7 @@ class KubeClient:
         path = kind.path(metadata["namespace"], metadata["name"], subresource)
         # Unknown fields are refused in any case; to warn of double keys the server would parse all of it once more.
         query = {"fieldManager": manager, "force": "true", "fieldValidation": "Ignore", "dryRun": "All" if dry else ""}
-        with self.in_flight.write((kind.kind, metadata["namespace"], metadata["name"])):
+        with self.in_flight.write(Key(kind.kind, metadata["namespace"], metadata["name"])):
             found = await self._call("PATCH", kind, path, query, manifest, APPLY)
         if not dry:
             self._wrote(kind, int(found["metadata"]["resourceVersion"]))

@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TypeAlias
 
-Place: TypeAlias = tuple[str, str, str]  # kind, namespace and name
+from memory_operator.keys import Key
 
 
 class InFlight:
@@ -17,29 +16,29 @@ class InFlight:
     """
 
     def __init__(self) -> None:
-        self._writes: dict[Place, int] = {}
-        self._told: dict[Place, list[Callable[[], None]]] = {}
+        self._writes: dict[Key, int] = {}
+        self._told: dict[Key, list[Callable[[], None]]] = {}
 
     @contextmanager
-    def write(self, place: Place) -> Iterator[None]:
+    def write(self, key: Key) -> Iterator[None]:
         """Mark one write, answered or not when the block ends."""
-        self._writes[place] = self._writes.get(place, 0) + 1
+        self._writes[key] = self._writes.get(key, 0) + 1
         try:
             yield
         finally:
-            self._writes[place] -= 1
-            if not self._writes[place]:
-                del self._writes[place]
-                self._release(place)
+            self._writes[key] -= 1
+            if not self._writes[key]:
+                del self._writes[key]
+                self._release(key)
 
-    def hear(self, place: Place, take: Callable[[], None]) -> None:
-        """Call `take` now, or as soon as no write to the place is under way; always in the order of the calls."""
-        if place in self._writes:
-            self._told.setdefault(place, []).append(take)
+    def hear(self, key: Key, take: Callable[[], None]) -> None:
+        """Call `take` now, or as soon as no write to the object is under way; always in the order of the calls."""
+        if key in self._writes:
+            self._told.setdefault(key, []).append(take)
         else:
             take()
 
-    def _release(self, place: Place) -> None:
+    def _release(self, key: Key) -> None:
         # Later, since who wrote has yet to note the answer.
-        for take in self._told.pop(place, ()):
+        for take in self._told.pop(key, ()):
             asyncio.get_running_loop().call_soon(take)

@@ -52,8 +52,8 @@ class Intake:
         metadata = body["metadata"]
         self._echo.seen(kind, int(metadata["resourceVersion"]))
         self._note_listing(kind, event, metadata["uid"])
-        place = kind.kind, metadata.get("namespace", ""), metadata["name"]
-        self._in_flight.hear(place, partial(self._absorb, kind, event, body))
+        key = Key(kind.kind, metadata.get("namespace", ""), metadata["name"])
+        self._in_flight.hear(key, partial(self._absorb, kind, event, body))
 
     def _absorb(self, kind: Kind, event: str | None, body: Mapping[str, Any]) -> None:
         if event == "DELETED" and kind is MEMORY_NAMESPACE:

@@ -48,7 +48,7 @@ LEASE = "memory-operator"
 LOOP_SECONDS = 30.0
 SECRET_BYTES = 32
 DRAIN_SECONDS = 20.0
-GARBAGE_OBJECTS = 10_000  # new ones between two collections; a pass makes thousands
+GARBAGE_OBJECTS = 10_000  # new ones between two collections; a new namespace makes more than a thousand
 T = TypeVar("T")
 
 logger = logging.getLogger(__name__)

@@ -122,7 +122,7 @@ async def test_what_is_no_news_is_put_on_no_queue(inbox):
 
 
 async def test_the_echo_of_a_write_of_our_own_is_no_news_although_it_comes_before_the_answer(inbox):
-    with inbox.in_flight.write(("Service", "team-a", "research-api")):
+    with inbox.in_flight.write(Key("Service", "team-a", "research-api")):
         assert await inbox.told(SERVICE, "ADDED", service(3)) == []
     inbox.cache.see(SERVICE, service(3))  # what the answer says
     await asyncio.sleep(0)
@@ -132,7 +132,7 @@ async def test_the_echo_of_a_write_of_our_own_is_no_news_although_it_comes_befor
 
 @pytest.mark.parametrize("answered", [True, False], ids=["answered", "without an answer"])
 async def test_what_another_wrote_meanwhile_is_news_as_soon_as_our_own_write_has_ended(inbox, answered):
-    with inbox.in_flight.write(("Service", "team-a", "research-api")):
+    with inbox.in_flight.write(Key("Service", "team-a", "research-api")):
         assert await inbox.told(SERVICE, "ADDED", service(3)) == []
         assert await inbox.told(SERVICE, "DELETED", service(4)) == []
     if answered:
@@ -144,7 +144,7 @@ async def test_what_another_wrote_meanwhile_is_news_as_soon_as_our_own_write_has
 
 
 async def test_of_two_writes_to_one_object_the_last_to_end_counts(inbox):
-    place = ("Service", "team-a", "research-api")
+    place = Key("Service", "team-a", "research-api")
     with inbox.in_flight.write(place):
         with inbox.in_flight.write(place):
             assert await inbox.told(SERVICE, "ADDED", service(3)) == []
@@ -157,7 +157,7 @@ async def test_of_two_writes_to_one_object_the_last_to_end_counts(inbox):
 
 async def test_a_write_holds_back_news_of_its_own_object_only(inbox):
     await inbox.told(MEMORY_NAMESPACE, None, tenant(1))
-    with inbox.in_flight.write(("Service", "team-a", "research-api")):
+    with inbox.in_flight.write(Key("Service", "team-a", "research-api")):
         assert await inbox.told(MEMORY_NAMESPACE, "MODIFIED", tenant(2)) == [(TENANT, Priority.USER_EDIT)]
 
 
