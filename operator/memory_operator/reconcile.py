@@ -7,7 +7,7 @@ generation is unchanged: the world may have changed.
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 
 from memory_contracts.conditions import ConditionStatus, ConditionType, Reason
 from memory_contracts.errors import PlatformError, Rejected
@@ -33,19 +33,34 @@ _NOT_LET_IN = (Reason.AUTHENTICATION_FAILED, Reason.TLS_FAILED)
 BACKEND_STAGES = (ConditionType.SCHEMA_READY, *_ABSENT)
 
 
-async def reconcile(namespace: MemoryNamespace, cluster: MemoryCluster | None, world: World) -> MemoryNamespaceStatus:
+class Unwanted(Exception):
+    """The object is gone, or is being deleted, since the pass began."""
+
+
+async def reconcile(
+    namespace: MemoryNamespace,
+    cluster: MemoryCluster | None,
+    world: World,
+    wanted: Callable[[], bool] = lambda: True,
+) -> MemoryNamespaceStatus:
     """Move the world towards `namespace` and return the status to be written.
 
-    Errors of the three classes become conditions; anything else is a fault of this program and passes through.
+    Errors of the three classes become conditions; anything else is a fault of this program and passes through. Raises
+    `Unwanted` between two stages when the object is not `wanted` any more: to build on would be to drop it again.
     """
-    return build_status(namespace, await survey(namespace, cluster, world), world.now())
+    return build_status(namespace, await survey(namespace, cluster, world, wanted), world.now())
 
 
-async def survey(namespace: MemoryNamespace, cluster: MemoryCluster | None, world: World) -> Outcome:
+async def survey(
+    namespace: MemoryNamespace,
+    cluster: MemoryCluster | None,
+    world: World,
+    wanted: Callable[[], bool] = lambda: True,
+) -> Outcome:
     """Go through the stages and return what each came to; in a dry world the steps are only named."""
     outcome = Outcome(tenant_names(namespace))
     try:
-        await _Pass(namespace, cluster, world, outcome).run()
+        await _Pass(namespace, cluster, world, outcome, wanted).run()
     except _Halt as halt:
         logger.info(
             halt.result.message,
@@ -66,12 +81,18 @@ class _Pass:
     """The stages, in the order in which they gate one another; each leaves its result in the outcome."""
 
     def __init__(
-        self, namespace: MemoryNamespace, cluster: MemoryCluster | None, world: World, outcome: Outcome
+        self,
+        namespace: MemoryNamespace,
+        cluster: MemoryCluster | None,
+        world: World,
+        outcome: Outcome,
+        wanted: Callable[[], bool],
     ) -> None:
         self._namespace = namespace
         self._cluster = cluster
         self._world = world
         self._outcome = outcome
+        self._wanted = wanted
         before = namespace.status
         # Once it ran, a backend that cannot be asked is no reason to stop repairing the rest.
         self._ran_before = before is not None and before.endpoint is not None
@@ -79,13 +100,16 @@ class _Pass:
     async def run(self) -> None:
         backends = await self._open_backends()
         await self._gate(ConditionType.CLAIMED, self._claim(backends))
+        self._go_on()
         tenant, workload = await self._credentials(backends)
         correct = self._note_inputs(tenant, workload)
+        self._go_on()
         results = await all_of(
             *[_guarded(stage, self._converge(stage, backends, tenant, correct)) for stage in BACKEND_STAGES]
         )
         self._outcome.results.extend(results)
         self._check(results[0])  # a broken index or broker keeps nobody from storing; a broken schema does
+        self._go_on()
         await self._gate(ConditionType.API_AVAILABLE, self._run_api(workload, correct))
 
     # --- stages -------------------------------------------------------------------------------------------------------
@@ -206,6 +230,10 @@ class _Pass:
         unanswered = result.status is ConditionStatus.UNKNOWN or result.reason in _NOT_LET_IN
         if not result.passed and not (unanswered and self._ran_before):
             raise _Halt(result)
+
+    def _go_on(self) -> None:
+        if not self._wanted():
+            raise Unwanted
 
     def _halted(self, result: StageResult) -> _Halt:
         self._outcome.results.append(result)

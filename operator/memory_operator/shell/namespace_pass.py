@@ -17,7 +17,7 @@ from memory_operator.keys import Key, cluster_key_of
 from memory_operator.kube.entries import Entry
 from memory_operator.kube.resources import is_held
 from memory_operator.outcome import paused_status
-from memory_operator.reconcile import reconcile
+from memory_operator.reconcile import Unwanted, reconcile
 from memory_operator.shell.parts import Parts, cluster_at, reference_to, release_backends, tenant_of
 from memory_operator.shell.refusal import departing, refused_namespace
 from memory_operator.specs.tenant import tenant_names
@@ -54,11 +54,19 @@ class NamespacePass:
             return await self._refuse(key, entry, error)
         if entry.deleting:
             return await self._depart(key, entry, namespace, cluster)
+        return await self._converge(key, entry, namespace, cluster)
+
+    async def _converge(
+        self, key: Key, entry: Entry, namespace: MemoryNamespace, cluster: MemoryCluster | None
+    ) -> None:
         if cluster and cluster.spec.paused:
             return await self._note(key, entry, namespace, paused_status(namespace, self._parts.world.now()))
         if not is_held(entry):
             await self._parts.resources.hold(key, entry)
-        status = await reconcile(namespace, cluster, self._parts.world)
+        try:
+            status = await reconcile(namespace, cluster, self._parts.world, lambda: self._is_wanted(key, entry))
+        except Unwanted:
+            return None  # what is to be done instead is on the queue
         self._count_drift(namespace.status, status)
         return await self._note(key, entry, namespace, status)
 
@@ -135,6 +143,10 @@ class NamespacePass:
         self._parts.backends.forget(tenant_of(key))
         release_backends(self._parts)
         self._queue.forget(key)
+
+    def _is_wanted(self, key: Key, entry: Entry) -> bool:
+        now = self._cache.entry(key)
+        return now is not None and now.uid == entry.uid and not now.deleting
 
     def _is_stranded(self, key: Key, entry: Entry) -> bool:
         """Return whether what is missing of the MemoryCluster cannot come back: its namespace waits for this object."""

@@ -11,7 +11,7 @@ from memory_contracts.conditions import ConditionStatus, ConditionType, Reason
 from memory_contracts.errors import Conflict, Rejected
 from memory_operator.outcome import Outcome
 from memory_operator.providers.shapes import Blocked
-from memory_operator.reconcile import survey
+from memory_operator.reconcile import Unwanted, survey
 from memory_operator.status import STAGES as IN_ORDER
 
 TRUE, FALSE, UNKNOWN = ConditionStatus.TRUE, ConditionStatus.FALSE, ConditionStatus.UNKNOWN
@@ -65,6 +65,22 @@ async def test_a_second_pass_changes_nothing_and_says_the_very_same(ready, world
 
     assert ready.status == before
     assert world.told == []
+
+
+@pytest.mark.parametrize(
+    ("answers", "kept", "held", "running"),
+    [((), False, False, False), ((True,), True, False, False), ((True, True), True, True, False)],
+)
+async def test_nothing_is_built_on_for_an_object_that_is_not_wanted_any_more(
+    tenant, world, answers, kept, held, running
+):
+    said = iter((*answers, False))
+
+    with pytest.raises(Unwanted):
+        await survey(tenant.namespace, tenant.cluster, world.world(), lambda: next(said))
+
+    made = bool(world.secrets.kept), bool(world.servers["postgres"].holds), bool(world.workloads.running)
+    assert made == (kept, held, running)
 
 
 async def test_what_the_cluster_does_not_name_is_no_problem(world):

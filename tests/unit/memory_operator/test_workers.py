@@ -639,6 +639,28 @@ async def test_a_deleted_object_goes_with_what_it_asked_to_be_dropped_and_is_for
 
 
 @in_virtual_time
+@pytest.mark.parametrize("gone_for_good", [False, True])
+async def test_what_is_deleted_while_it_is_made_is_not_made_to_the_end(gone_for_good):
+    async with an_office() as office:
+        await asyncio.sleep(1)
+        claim = office.backends.claim
+
+        async def claim_and_lose(*what: Any, **how: Any) -> Blocked | None:
+            result = await claim(*what, **how)
+            office.backends.claim = claim
+            (office.vanish if gone_for_good else office.delete)()
+            return result
+
+        office.backends.claim = claim_and_lose
+        office.apply(**DELETE)
+        await asyncio.sleep(1)
+
+        assert office.object() is None
+        assert (office.backends.claims, office.secrets.kept, office.workloads.running) == ({}, {}, {})
+        assert [each for each in office.told if "create" in each or "drop" in each] == []
+
+
+@in_virtual_time
 async def test_a_deletion_that_cannot_go_on_is_tried_every_ten_seconds_and_says_why():
     async with an_office("research", converged=True) as office:
         office.apply(**DELETE)
