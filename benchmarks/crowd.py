@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import aclosing
 from typing import Any
 
-import httpx
-
+from benchmarks.api import MERGE_PATCH, Api
 from benchmarks.cluster import SYSTEM, TEAM
 
 PATH = f"/apis/memory.somafractal.io/v1alpha1/namespaces/{TEAM}/memorynamespaces"
 CLIENTS = 20
 
 
-async def create(client: httpx.AsyncClient, prefix: str, count: int) -> None:
+async def create(api: Api, prefix: str, count: int) -> None:
     async def one(number: int) -> None:
-        answer = await client.post(PATH, json=namespace(f"{prefix}{number}"))
-        answer.raise_for_status()
+        await api.send("POST", PATH, namespace(f"{prefix}{number}"))
 
     await at_once([lambda n=n: one(n) for n in range(count)])
 
@@ -46,15 +44,14 @@ def namespace(name: str) -> dict[str, Any]:
     }
 
 
-async def until_settled(client: httpx.AsyncClient, prefix: str, count: int, seconds: float = 600) -> None:
+async def until_settled(api: Api, prefix: str, count: int, seconds: float = 600) -> None:
     """Wait until schema and children of all exist; pods are not part of it. A watch costs little beside listings."""
-    listing = (await client.get(PATH)).raise_for_status().json()
+    listing = await api.send("GET", PATH)
     settled = {each["metadata"]["name"] for each in listing["items"] if is_settled(each, prefix)}
-    query = {"watch": "1", "resourceVersion": listing["metadata"]["resourceVersion"]}
-    async with asyncio.timeout(seconds), client.stream("GET", PATH, params=query, timeout=None) as events:
-        lines = events.aiter_lines()
+    watch = api.watch(PATH, resourceVersion=listing["metadata"]["resourceVersion"])
+    async with asyncio.timeout(seconds), aclosing(watch) as changes:
         while len(settled) < count:
-            each = json.loads(await anext(lines))["object"]
+            each = await anext(changes)
             if is_settled(each, prefix):
                 settled.add(each["metadata"]["name"])
 
@@ -67,41 +64,47 @@ def schema_ready(item: dict[str, Any]) -> bool:
     return any(each["type"] == "SchemaReady" and each["status"] == "True" for each in item["status"]["conditions"])
 
 
-async def acknowledged(client: httpx.AsyncClient, name: str, level: str) -> None:
-    """Edit, and wait until the operator has dealt with it."""
-    patch = {"spec": {"api": {"logLevel": level}}}
-    headers = {"Content-Type": "application/merge-patch+json"}
-    answer = await client.patch(f"{PATH}/{name}", content=json.dumps(patch), headers=headers)
-    wanted = answer.raise_for_status().json()["metadata"]["generation"]
-    while True:
-        status = (await client.get(f"{PATH}/{name}")).json().get("status", {})
-        if status.get("observedGeneration") == wanted:
-            return
-        await asyncio.sleep(0.05)
+class Editor:
+    """Edits one namespace, and sees by a watch when the operator has dealt with it."""
+
+    def __init__(self, api: Api, name: str) -> None:
+        self._api = api
+        self._path = f"{PATH}/{name}"
+        self._changes: AsyncGenerator[dict[str, Any]] = api.watch(PATH, fieldSelector=f"metadata.name={name}")
+
+    async def edit(self, level: str) -> None:
+        """Edit, and wait until that is acknowledged."""
+        edited = await self._api.send("PATCH", self._path, {"spec": {"api": {"logLevel": level}}}, MERGE_PATCH)
+        async for found in self._changes:
+            if found.get("status", {}).get("observedGeneration") == edited["metadata"]["generation"]:
+                return
+
+    async def aclose(self) -> None:
+        """End the watch."""
+        await self._changes.aclose()
 
 
-async def edit_now_and_then(client: httpx.AsyncClient, name: str, latencies: list[float], stop: asyncio.Event) -> None:
+async def edit_now_and_then(api: Api, name: str, latencies: list[float], stop: asyncio.Event) -> None:
     levels = ("debug", "info")
-    while not stop.is_set() or not latencies:
-        began = time.monotonic()
-        await acknowledged(client, name, levels[len(latencies) % 2])
-        latencies.append(time.monotonic() - began)
-        await asyncio.sleep(0.5)
+    async with aclosing(Editor(api, name)) as editor:
+        while not stop.is_set() or not latencies:
+            began = time.monotonic()
+            await editor.edit(levels[len(latencies) % 2])
+            latencies.append(time.monotonic() - began)
+            await asyncio.sleep(0.5)
 
 
-async def cycle(client: httpx.AsyncClient, name: str) -> None:
-    (await client.post(PATH, json=namespace(name))).raise_for_status()
-    (await client.delete(f"{PATH}/{name}")).raise_for_status()
-    while (await client.get(f"{PATH}/{name}")).status_code != 404:  # noqa: ASYNC110 - the server cannot be awaited
+async def cycle(api: Api, name: str) -> None:
+    await api.send("POST", PATH, namespace(name))
+    await api.send("DELETE", f"{PATH}/{name}")
+    while await api.exists(f"{PATH}/{name}"):  # noqa: ASYNC110 - the server cannot be awaited
         await asyncio.sleep(0.1)
 
 
-async def touch_cluster(client: httpx.AsyncClient) -> None:
+async def touch_cluster(api: Api) -> None:
     """Change the MemoryCluster, so that everything that depends on it is looked at."""
     path = f"/apis/memory.somafractal.io/v1alpha1/namespaces/{SYSTEM}/memoryclusters/default"
-    patch = json.dumps({"spec": {"resync": {"interval": "9m"}}})
-    headers = {"Content-Type": "application/merge-patch+json"}
-    (await client.patch(path, content=patch, headers=headers)).raise_for_status()
+    await api.send("PATCH", path, {"spec": {"resync": {"interval": "9m"}}}, MERGE_PATCH)
 
 
 async def until(condition: Callable[[], bool], seconds: float = 300) -> None:

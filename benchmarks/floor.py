@@ -9,10 +9,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 import asyncpg
-import httpx
 from postgres_tenants import address_of, converge, new_tenant
 from tenants import workload
 
+from benchmarks.api import MERGE_PATCH, Api
 from benchmarks.cluster import SYSTEM
 from memory_operator.controller.correlator import Event, ObjectReference, Post
 from memory_operator.controller.event_api import build_event
@@ -32,8 +32,8 @@ PATH = MEMORY_NAMESPACE.path(PLACE)
 class Floor:
     """The requests and statements of `status`, that of a namespace which the operator has made."""
 
-    def __init__(self, client: httpx.AsyncClient, postgres: PostgresServer, status: dict[str, Any]) -> None:
-        self._client = client
+    def __init__(self, api: Api, postgres: PostgresServer, status: dict[str, Any]) -> None:
+        self._api = api
         self._address = address_of(postgres.admin_url().rpartition("/")[0] + f"/{PLACE}")
         self._admin_url = postgres.admin_url()
         self._status = status
@@ -60,7 +60,7 @@ class Floor:
 
     async def _make(self, name: str, backend: PostgresBackend, ledger: PostgresLedger) -> None:
         body = {"metadata": {"name": name, "namespace": PLACE}, "spec": {"clusterRef": {"namespace": SYSTEM}}}
-        made = await self._send("POST", PATH, _typed(body))
+        made = await self._api.send("POST", PATH, _typed(body))
         metadata = {"name": name, "namespace": PLACE, "uid": made["metadata"]["uid"]}
         await self._apply(_typed({"metadata": {**metadata, "finalizers": ["example.com/floor"]}}))
         secret, *others, deployment = _children(name)
@@ -77,17 +77,17 @@ class Floor:
         metadata = manifest["metadata"]
         path = kind_of(manifest).path(metadata["namespace"], metadata["name"], subresource)
         query = "?fieldManager=floor&force=true&fieldValidation=Ignore"
-        await self._send("PATCH", path + query, manifest, APPLY)
+        await self._api.send("PATCH", path + query, manifest, APPLY)
 
     async def _tell(self, metadata: dict[str, str]) -> None:
         about = ObjectReference(MEMORY_NAMESPACE.api_version, MEMORY_NAMESPACE.kind, PLACE, metadata["name"], "")
         post = Post(Event(about, "Progressing", "Ready is False: 0 of 1 ready"), metadata["name"], 1)
         reporter = {"reportingController": "example.com/floor", "reportingInstance": "floor"}
         path = f"/apis/events.k8s.io/v1/namespaces/{PLACE}/events"
-        await self._send("POST", path, {**build_event(post, datetime.now(UTC)), **reporter})
+        await self._api.send("POST", path, {**build_event(post, datetime.now(UTC)), **reporter})
 
     async def _prepare(self) -> None:
-        await self._send("POST", "/api/v1/namespaces", {"metadata": {"name": PLACE}})
+        await self._api.send("POST", "/api/v1/namespaces", {"metadata": {"name": PLACE}})
         connection = await asyncpg.connect(self._admin_url)
         try:
             await connection.execute(f"create database {PLACE}")
@@ -96,19 +96,11 @@ class Floor:
 
     async def _clear(self, count: int) -> None:
         for kind in CHILD_KINDS:
-            await self._send("DELETE", kind.path(PLACE))
+            await self._api.send("DELETE", kind.path(PLACE))
         release = {"metadata": {"finalizers": None}}
         for number in range(count):
-            await self._send("PATCH", f"{PATH}/floor{number}", release, "application/merge-patch+json")
-        await self._send("DELETE", PATH)
-
-    async def _send(
-        self, method: str, path: str, body: dict[str, Any] | None = None, content_type: str = "application/json"
-    ) -> dict[str, Any]:
-        content = None if body is None else json.dumps(body)
-        answer = await self._client.request(method, path, content=content, headers={"Content-Type": content_type})
-        found: dict[str, Any] = answer.raise_for_status().json()
-        return found
+            await self._api.send("PATCH", f"{PATH}/floor{number}", release, MERGE_PATCH)
+        await self._api.send("DELETE", PATH)
 
 
 def _typed(body: dict[str, Any]) -> dict[str, Any]:

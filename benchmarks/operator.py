@@ -16,8 +16,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import aclosing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -28,10 +27,11 @@ from controlplane.plane import ControlPlane
 from operator_process import OperatorProcess
 
 from benchmarks import report
+from benchmarks.api import Api
 from benchmarks.cluster import ROOT, SYSTEM, installed
 from benchmarks.crowd import (
     PATH,
-    acknowledged,
+    Editor,
     at_once,
     create,
     cycle,
@@ -91,27 +91,27 @@ class Bench:
         return float(psutil.Process(self.process.pid).memory_info().rss) / MIB
 
     async def run(self) -> None:
-        async with self.client() as client:
-            await self.cold_and_edits(client)
-            await self.requeue_all(client)
-            await self.growth(client)
-        async with self.client() as client:
-            await self.cycles(client)
-            await self.failover(client)
+        async with Api(self.plane.kubeconfig) as api:
+            await self.cold_and_edits(api)
+            await self.requeue_all(api)
+            await self.growth(api)
+        async with Api(self.plane.kubeconfig) as api:
+            await self.cycles(api)
+            await self.failover(api)
 
     # --- measurements -------------------------------------------------------------------------------------------------
 
-    async def cold_and_edits(self, client: httpx.AsyncClient) -> None:
+    async def cold_and_edits(self, api: Api) -> None:
         count = self.size(500)
-        await create(client, "warm", 5)
+        await create(api, "warm", 5)
         self.process.start()
-        await until_settled(client, "warm", 5)
+        await until_settled(api, "warm", 5)
         before = self.requests(writes=False)
         began, latencies = time.monotonic(), list[float]()
         stop = asyncio.Event()
-        editing = asyncio.create_task(edit_now_and_then(client, "warm0", latencies, stop))
-        await create(client, "cold", count)
-        await until_settled(client, "cold", count)
+        editing = asyncio.create_task(edit_now_and_then(api, "warm0", latencies, stop))
+        await create(api, "cold", count)
+        await until_settled(api, "cold", count)
         took = time.monotonic() - began
         self.note(f"{count} namespaces, created at once, reconciled", took, "s", 30)
         stop.set()
@@ -121,27 +121,27 @@ class Bench:
         self.note(f"RSS at {count}", self.rss(), "MiB", 150)
         self.note("processor time of the operator, a namespace", self.cpu() / count * 1000, "ms")
         self.note("requests to the API server, a namespace", (self.requests(writes=False) - before) / count, "")
-        least = await self.floor(client, count)
+        least = await self.floor(api, count)
         self.note(f"the same requests and SQL for {count}, without an operator", least, "s")
         self.note("times this floor", took / least, "")
 
-    async def floor(self, client: httpx.AsyncClient, count: int) -> float:
+    async def floor(self, api: Api, count: int) -> float:
         """Return how long the same takes without the operator, which does not run meanwhile."""
-        status = (await client.get(f"{PATH}/warm0")).raise_for_status().json()["status"]
+        status = (await api.send("GET", f"{PATH}/warm0"))["status"]
         self.process.stop()
-        seconds = await Floor(client, self.postgres, status).seconds(count)
+        seconds = await Floor(api, self.postgres, status).seconds(count)
         self.process.start()
         return seconds
 
-    async def requeue_all(self, client: httpx.AsyncClient) -> None:
+    async def requeue_all(self, api: Api) -> None:
         count = self.size(2000)
-        await create(client, "more", count - self.size(500))
-        await until_settled(client, "more", count - self.size(500))
+        await create(api, "more", count - self.size(500))
+        await until_settled(api, "more", count - self.size(500))
         self.note(f"RSS at {count}", self.rss(), "MiB")
         await self.quiet()
         before = self.requests(writes=True)
         began, passes = time.monotonic(), self.passes()
-        await touch_cluster(client)
+        await touch_cluster(api)
         await until(lambda: self.passes() - passes >= count and self.is_idle())
         self.note(f"requeue of all {count} converged", time.monotonic() - began, "s", 11)
         self.note("writes it caused", self.requests(writes=True) - before, "")
@@ -151,27 +151,28 @@ class Bench:
         await until(lambda: self.passes() >= count, 600)
         self.note(f"restart until all {count} were looked at", time.monotonic() - began, "s")
 
-    async def growth(self, client: httpx.AsyncClient) -> None:
+    async def growth(self, api: Api) -> None:
         count, before = self.size(5000), self.size(2000)
-        await create(client, "many", count - before)
-        await until_settled(client, "many", count - before, seconds=1200)
+        await create(api, "many", count - before)
+        await until_settled(api, "many", count - before, seconds=1200)
         self.note(f"RSS at {count}", self.rss(), "MiB", 256)
 
-    async def cycles(self, client: httpx.AsyncClient) -> None:
+    async def cycles(self, api: Api) -> None:
         count = self.size(1000)
         began = time.monotonic()
-        await at_once([lambda n=n: cycle(client, f"cycle{n}") for n in range(count)])
+        await at_once([lambda n=n: cycle(api, f"cycle{n}") for n in range(count)])
         self.note(f"{count} create-and-delete cycles", time.monotonic() - began, "s", 60)
         self.note("schemas and roles left", await self.left("cycle"), "", 0)
 
-    async def failover(self, client: httpx.AsyncClient) -> None:
+    async def failover(self, api: Api) -> None:
         second = self.new_process("second")
         second.start()
         try:
             await asyncio.sleep(STAND_BY_SECONDS)
             self.process.kill()
             began = time.monotonic()
-            await acknowledged(client, "warm0", "error")
+            async with aclosing(Editor(api, "warm0")) as editor:
+                await editor.edit("error")
             self.note(
                 f"leader of {self.size(5000)} killed → an edit is acknowledged by the other replica",
                 time.monotonic() - began,
@@ -235,15 +236,6 @@ class Bench:
             return str(await connection.fetchval("show server_version"))
         finally:
             await connection.close()
-
-    @asynccontextmanager
-    async def client(self) -> AsyncIterator[httpx.AsyncClient]:
-        with self.plane.client() as plain:
-            headers, base, context = plain.headers, plain.base_url, plain._transport._pool._ssl_context
-        async with httpx.AsyncClient(
-            base_url=base, headers=headers, verify=context, timeout=60, trust_env=False
-        ) as own:
-            yield own
 
 
 def render(lines: list[Line]) -> str:

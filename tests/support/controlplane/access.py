@@ -32,15 +32,20 @@ def write_kubeconfig(path: Path, server: str, authority: Path, user: dict[str, s
     return path
 
 
-def connect(kubeconfig: Path, seconds: float = SECONDS) -> httpx.Client:
-    """Return a client of the API server that `kubeconfig` names, as its user; the caller closes it."""
+def read_kubeconfig(kubeconfig: Path) -> tuple[str, ssl.SSLContext, dict[str, str]]:
+    """Return the server's URL, how to speak TLS with it as the user of `kubeconfig`, and the headers that say who."""
     config = yaml.safe_load(kubeconfig.read_text("utf-8"))
     cluster, user = config["clusters"][0]["cluster"], config["users"][0]["user"]
     context = ssl.create_default_context(cafile=cluster["certificate-authority"])
     if "client-certificate" in user:
         context.load_cert_chain(user["client-certificate"], user["client-key"])
-    headers = {"Authorization": f"Bearer {user['token']}"} if "token" in user else {}
-    return httpx.Client(base_url=cluster["server"], verify=context, headers=headers, timeout=seconds, trust_env=False)
+    return cluster["server"], context, {"Authorization": f"Bearer {user['token']}"} if "token" in user else {}
+
+
+def connect(kubeconfig: Path, seconds: float = SECONDS) -> httpx.Client:
+    """Return a client of the API server that `kubeconfig` names, as its user; the caller closes it."""
+    server, context, headers = read_kubeconfig(kubeconfig)
+    return httpx.Client(base_url=server, verify=context, headers=headers, timeout=seconds, trust_env=False)
 
 
 def answer(response: httpx.Response) -> Any:

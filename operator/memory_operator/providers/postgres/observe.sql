@@ -5,10 +5,11 @@
 -- applied migrations too. The sweep over all tenants and the pass over one use this same query.
 --
 -- Objects of a schema are found by their dependency on it, for pg_class has no index by schema: so a pass costs the same
--- however many tenants there are. ts_stat() is the one built-in function of every build that runs a text as a query.
+-- however many tenants there are. pg_stat_activity would join names that nobody needs here, and each new schema anywhere
+-- lets a session plan this anew. ts_stat() is the one built-in function of every build that runs a text as a query.
 with sessions (counted) as materialized (
     select coalesce(jsonb_object_agg(usesysid, number), '{}')
-      from (select usesysid, count(*) as number from pg_stat_activity
+      from (select usesysid, count(*) as number from pg_stat_get_activity(null)
              where usesysid is not null group by usesysid) as each_role
 )
 select current_setting('server_version_num')::int as version,
