@@ -13,6 +13,8 @@ from benchmarks.cluster import SYSTEM, TEAM
 
 PATH = f"/apis/memory.somafractal.io/v1alpha1/namespaces/{TEAM}/memorynamespaces"
 CLIENTS = 20
+# To show its metrics takes the operator some milliseconds.
+LOOK_SECONDS = 0.25
 
 
 async def create(api: Api, prefix: str, count: int) -> None:
@@ -111,4 +113,4 @@ async def until(condition: Callable[[], bool], seconds: float = 300) -> None:
     deadline = time.monotonic() + seconds
     while not await asyncio.to_thread(condition):
         assert time.monotonic() < deadline, f"not so within {seconds} s"
-        await asyncio.sleep(0.1)
+        await asyncio.sleep(LOOK_SECONDS)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from memory_contracts.v1alpha1 import MemoryCluster
 from memory_operator.backends.connected import ConnectedBackends
-from memory_operator.backends.connections import read_connections
+from memory_operator.backends.connections import Connections, read_connections
 from memory_operator.backends.servers import load_drivers
 from memory_operator.keys import Key, key_of
 from memory_operator.providers.postgres.claimant import Claimant
@@ -33,11 +33,13 @@ class BackendRegistry:
         """Return the backends; nothing is asked of them yet. Raises `Rejected` when a Secret is missing or unusable."""
         key = key_of(cluster)
         connections = await read_connections(cluster, self._secrets)
+        if before := self._same(key, connections):
+            return before
         await asyncio.to_thread(load_drivers, connections)
         async with self._opening:
-            before = self._open.get(key)
-            if before and before.connections == connections:
+            if before := self._same(key, connections):
                 return before
+            before = self._open.get(key)
             opened = ConnectedBackends(connections, self._claimant, self._term)
             await opened.open()
             self._open[key] = opened
@@ -76,6 +78,10 @@ class BackendRegistry:
         for task in self._closing:
             task.cancel()
         await asyncio.gather(*self._closing, return_exceptions=True)
+
+    def _same(self, cluster: Key, connections: Connections) -> ConnectedBackends | None:
+        found = self._open.get(cluster)
+        return found if found and found.connections == connections else None
 
     def _close_later(self, old: ConnectedBackends) -> None:
         """Let passes that still use the old connections end first."""
