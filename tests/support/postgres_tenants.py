@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 from urllib.parse import urlsplit
 from uuid import uuid4
@@ -86,6 +87,14 @@ async def run(address: PostgresAddress, *statements: str) -> list[Any]:
 
 async def run_as_tenant(address: PostgresAddress, tenant: DesiredTenant, *statements: str) -> list[Any]:
     return await run_as(address, tenant.active.role, tenant.active.password, *statements)
+
+
+async def role_maker(address: PostgresAddress) -> PostgresAddress:
+    """Make an administrator who is no superuser: it may create roles, and schemas in this database."""
+    admin = f"admin_{uuid4().hex[:8]}"
+    await run(address, f"create role {admin} login createrole password '{PASSWORD}'")
+    await run(address, f"grant create on database {address.database} to {admin}")
+    return replace(address, user=admin, password=PASSWORD)
 
 
 async def roles_of(address: PostgresAddress, tenant: DesiredTenant) -> set[str]:

@@ -43,6 +43,18 @@ class Claim:
 
 
 @dataclass(frozen=True, slots=True)
+class Release:
+    """Give the claims up, when nothing is left that they protect."""
+
+    objects: tuple[str, ...]
+
+    @property
+    def summary(self) -> str:
+        """One line for log and dry run."""
+        return f"release {', '.join(self.objects)}"
+
+
+@dataclass(frozen=True, slots=True)
 class BackendFacts:
     """What a backend says about itself. `identity` is the same for every address that leads to it, where it can be."""
 

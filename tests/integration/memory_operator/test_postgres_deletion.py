@@ -3,18 +3,17 @@
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
 from typing import Any
-from uuid import uuid4
 
 import asyncpg
 import pytest
 from postgres_tenants import (
-    PASSWORD,
     address_of,
     connect,
     converge,
     delete,
     new_tenant,
     observe,
+    role_maker,
     roles_of,
     run,
     run_as_tenant,
@@ -41,12 +40,8 @@ def address(database: str) -> PostgresAddress:
 @pytest.fixture(params=["superuser", "role maker"])
 async def backend(request: pytest.FixtureRequest, address: PostgresAddress) -> AsyncIterator[PostgresBackend]:
     """Both kinds of administrator."""
-    user, password = address.user, address.password
-    if request.param == "role maker":
-        user, password = f"admin_{uuid4().hex[:8]}", PASSWORD
-        await run(address, f"create role {user} login createrole password '{password}'")
-        await run(address, f"grant create on database {address.database} to {user}")
-    async with PostgresBackend(replace(address, user=user, password=password)) as opened:
+    administrator = await role_maker(address) if request.param == "role maker" else address
+    async with PostgresBackend(administrator) as opened:
         yield opened
 
 

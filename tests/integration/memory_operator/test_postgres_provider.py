@@ -13,6 +13,7 @@ from postgres_tenants import (
     converge,
     new_names,
     new_tenant,
+    role_maker,
     run,
     run_as,
     run_as_tenant,
@@ -36,11 +37,8 @@ def address(database: str) -> PostgresAddress:
 
 @pytest.fixture
 async def limited(address: PostgresAddress) -> AsyncIterator[PostgresBackend]:
-    """The administrator is no superuser: it may create roles, and schemas in this database."""
-    admin = f"admin_{uuid4().hex[:8]}"
-    await run(address, f"create role {admin} login createrole password '{PASSWORD}'")
-    await run(address, f"grant create on database {address.database} to {admin}")
-    async with PostgresBackend(replace(address, user=admin, password=PASSWORD)) as opened:
+    """The administrator is no superuser."""
+    async with PostgresBackend(await role_maker(address)) as opened:
         yield opened
 
 

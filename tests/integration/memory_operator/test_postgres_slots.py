@@ -15,6 +15,7 @@ from postgres_tenants import (
     new_names,
     new_tenant,
     observe,
+    role_maker,
     run,
     run_as,
     run_as_tenant,
@@ -35,12 +36,8 @@ def address(database: str) -> PostgresAddress:
 @pytest.fixture(params=["superuser", "role maker"])
 async def backend(request: pytest.FixtureRequest, address: PostgresAddress) -> AsyncIterator[PostgresBackend]:
     """Both kinds of administrator: the second may neither read stored passwords nor end anybody's session."""
-    user, password = address.user, address.password
-    if request.param == "role maker":
-        user, password = f"admin_{uuid4().hex[:8]}", PASSWORD
-        await run(address, f"create role {user} login createrole password '{password}'")
-        await run(address, f"grant create on database {address.database} to {user}")
-    async with PostgresBackend(replace(address, user=user, password=password)) as opened:
+    administrator = await role_maker(address) if request.param == "role maker" else address
+    async with PostgresBackend(administrator) as opened:
         yield opened
 
 

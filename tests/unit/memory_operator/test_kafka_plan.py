@@ -14,7 +14,6 @@ from memory_operator.providers.kafka.plan import (
     CreatePartitions,
     CreateTopic,
     DeleteTopic,
-    Release,
     TopicStep,
     plan,
     plan_deletion,
@@ -29,7 +28,7 @@ from memory_operator.providers.kafka.topics import (
     desired_topics,
     in_sync_replicas,
 )
-from memory_operator.providers.shapes import Blocked, Claim
+from memory_operator.providers.shapes import Blocked, Claim, Release
 
 NAMES = {kind: f"mem-team-a-research.{kind}" for kind in TopicKind}
 EVENTS, INGEST, DEAD_LETTER = NAMES.values()

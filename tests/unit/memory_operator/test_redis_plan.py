@@ -15,13 +15,12 @@ from memory_operator.providers.redis.plan import (
     DeleteUser,
     DesiredUser,
     ObservedUser,
-    Release,
     SetUser,
     drifted_tenants,
     plan,
     plan_deletion,
 )
-from memory_operator.providers.shapes import Blocked, Claim
+from memory_operator.providers.shapes import Blocked, Claim, Release
 
 NAMES = TenantNames("team-a", "research")
 USER, PREFIX = NAMES.redis_user, NAMES.redis_prefix

@@ -17,14 +17,13 @@ from memory_operator.providers.kafka.plan import (
     CreatePartitions,
     CreateTopic,
     DeleteTopic,
-    Release,
     TopicChange,
     TopicStep,
     plan,
     shrink_refused,
 )
 from memory_operator.providers.kafka.topics import DesiredTopics, ObservedTopics, topic_names
-from memory_operator.providers.shapes import BackendFacts, Claim, Ledger, Permit, everything
+from memory_operator.providers.shapes import BackendFacts, Claim, Ledger, Permit, Release, everything
 
 # The controller decides, the brokers follow: at once on a quiet cluster, after seconds when hundreds of topics are new.
 SETTLE_SECONDS = 5.0

@@ -8,7 +8,7 @@ from typing import TypeAlias
 
 from memory_contracts.conditions import Reason
 from memory_operator.providers.kafka.topics import DesiredTopic, DesiredTopics, ObservedTopic, ObservedTopics
-from memory_operator.providers.shapes import Blocked, Claim
+from memory_operator.providers.shapes import Blocked, Claim, Release
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,18 +82,6 @@ class DeleteTopic:
     def shows_in(self, topic: ObservedTopic | None) -> bool:
         """Whether the broker that was asked knows of the step already."""
         return topic is None
-
-
-@dataclass(frozen=True, slots=True)
-class Release:
-    """Give the claims up, when nothing is left that they protect."""
-
-    objects: tuple[str, ...]
-
-    @property
-    def summary(self) -> str:
-        """One line for log and dry run."""
-        return f"release {', '.join(self.objects)}"
 
 
 TopicChange: TypeAlias = CreateTopic | CreatePartitions | AlterConfig | DeleteTopic

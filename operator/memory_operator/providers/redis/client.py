@@ -23,12 +23,11 @@ from memory_operator.providers.redis.plan import (
     DeleteUser,
     DesiredUser,
     ObservedUser,
-    Release,
     SetUser,
     Step,
     drifted_tenants,
 )
-from memory_operator.providers.shapes import BackendFacts, Claim, Ledger, Permit, everything
+from memory_operator.providers.shapes import BackendFacts, Claim, Ledger, Permit, Release, everything
 
 Command: TypeAlias = tuple[str, ...]
 

@@ -9,7 +9,7 @@ from typing import TypeAlias
 
 from memory_contracts.conditions import Reason
 from memory_operator.providers.redis.acl import disabled_rules, full_rules, owner_mark, read_only_rules
-from memory_operator.providers.shapes import Blocked, Claim
+from memory_operator.providers.shapes import Blocked, Claim, Release
 
 # No character that means something in a pattern, no space, and a ":" at the end: no tenant's keys begin like another's.
 _PREFIX = re.compile(r"([a-z0-9][a-z0-9._-]*:)+")
@@ -107,18 +107,6 @@ class DeleteKeys:
     def summary(self) -> str:
         """One line for log and dry run."""
         return f"delete the keys {self.prefix}*"
-
-
-@dataclass(frozen=True, slots=True)
-class Release:
-    """Give the claims up in the ledger, after the objects are gone."""
-
-    objects: tuple[str, ...]
-
-    @property
-    def summary(self) -> str:
-        """One line for log and dry run."""
-        return f"release {', '.join(self.objects)}"
 
 
 Step: TypeAlias = Claim | SetUser | DeleteUser | DeleteKeys | Release
