@@ -143,7 +143,7 @@ class Bench:
         began, passes = time.monotonic(), self.passes()
         await touch_cluster(api)
         await until(lambda: self.passes() - passes >= count and self.is_idle())
-        self.note(f"requeue of all {count} converged", time.monotonic() - began, "s")
+        self.note(f"requeue of all {count} converged", time.monotonic() - began, "s", 11)
         self.note("writes it caused", self.requests(writes=True) - before, "")
         self.process.stop()
         began = time.monotonic()
