@@ -33,12 +33,12 @@ class BackendRegistry:
         """Return the backends; nothing is asked of them yet. Raises `Rejected` when a Secret is missing or unusable."""
         key = key_of(cluster)
         connections = await read_connections(cluster, self._secrets)
-        if before := self._same(key, connections):
-            return before
+        if found := self._same(key, connections):
+            return found
         await asyncio.to_thread(load_drivers, connections)
         async with self._opening:
-            if before := self._same(key, connections):
-                return before
+            if found := self._same(key, connections):
+                return found
             before = self._open.get(key)
             opened = ConnectedBackends(connections, self._claimant, self._term)
             await opened.open()

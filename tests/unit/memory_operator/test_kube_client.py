@@ -11,7 +11,7 @@ from memory_operator.kube.client import KubeClient
 
 
 async def test_what_is_told_of_an_object_waits_for_the_answer_to_our_write(monkeypatch):
-    client, told = KubeClient(None), []  # type: ignore[arg-type]
+    client, told = KubeClient(None), []  # type: ignore[arg-type]  # the request is replaced below
     manifest = workload().service
 
     async def answer(*_: Any, **__: Any) -> dict[str, Any]:
