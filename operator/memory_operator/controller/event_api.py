@@ -6,10 +6,8 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any
 
-from kubernetes.aio.client import ApiClient
-
 from memory_operator.controller.correlator import Post
-from memory_operator.controller.rest import MERGE_PATCH, call
+from memory_operator.controller.rest import MERGE_PATCH, RestClient, call
 
 API_VERSION = "events.k8s.io/v1"
 MAX_NOTE_BYTES = 1024
@@ -24,7 +22,7 @@ class KubernetesEventApi:
     """
 
     def __init__(
-        self, client: ApiClient, *, controller: str, instance: str, permit: Callable[[], None] = lambda: None
+        self, client: RestClient, *, controller: str, instance: str, permit: Callable[[], None] = lambda: None
     ) -> None:
         self._client = client
         self._permit = permit
@@ -34,14 +32,14 @@ class KubernetesEventApi:
         """Write a new Event; raises as `rest.call` does."""
         self._permit()
         body = {**build_event(post, at), **self._reporter}
-        await call(self._client, "POST", _collection(post), body, kind="Event")
+        await call(self._client, "POST", _collection(post), body, kind="Event", permit=self._permit)
 
     async def continue_series(self, post: Post, at: datetime) -> None:
         """Say that it happened again; raises `NotFound` when the Event has expired."""
         self._permit()
         body = {"series": {"count": post.count, "lastObservedTime": _time(at)}}
         path = f"{_collection(post)}/{post.name}"
-        await call(self._client, "PATCH", path, body, kind="Event", content_type=MERGE_PATCH)
+        await call(self._client, "PATCH", path, body, kind="Event", content_type=MERGE_PATCH, permit=self._permit)
 
 
 def build_event(post: Post, at: datetime) -> Mapping[str, Any]:

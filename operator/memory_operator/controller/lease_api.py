@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from kubernetes.aio.client import ApiClient
-
 from memory_contracts.errors import NotFound
 from memory_operator.controller.lease import LeaseRecord, StoredLease
-from memory_operator.controller.rest import call
+from memory_operator.controller.rest import RestClient, call
 
 API_VERSION = "coordination.k8s.io/v1"
 
@@ -16,7 +14,7 @@ API_VERSION = "coordination.k8s.io/v1"
 class KubernetesLeaseApi:
     """One Lease, by namespace and name."""
 
-    def __init__(self, client: ApiClient, namespace: str, name: str) -> None:
+    def __init__(self, client: RestClient, namespace: str, name: str) -> None:
         self._client = client
         self._metadata = {"namespace": namespace, "name": name}
         self._collection = f"/apis/{API_VERSION}/namespaces/{namespace}/leases"

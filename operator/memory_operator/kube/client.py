@@ -6,11 +6,9 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any, TypeAlias
 from urllib.parse import urlencode
 
-from kubernetes.aio.client import ApiClient
-
 from memory_contracts.conditions import Reason
 from memory_contracts.errors import Conflict, NotFound, Rejected
-from memory_operator.controller.rest import JSON, MERGE_PATCH, call
+from memory_operator.controller.rest import JSON, MERGE_PATCH, RestClient, call
 from memory_operator.keys import Key
 from memory_operator.kube.in_flight import InFlight
 from memory_operator.kube.kinds import Kind, kind_of
@@ -32,7 +30,7 @@ class KubeClient:
 
     def __init__(
         self,
-        api: ApiClient,
+        api: RestClient,
         wrote: Callable[[Kind, int], None] = lambda kind, version: None,
         permit: Permit = everything,
     ) -> None:
@@ -104,12 +102,13 @@ class KubeClient:
         body: Mapping[str, Any] | None = None,
         content_type: str = JSON,
     ) -> Object:
-        if method != "GET":
-            self._permit()
+        permit = None if method == "GET" else self._permit
+        if permit:
+            permit()
         given = {name: value for name, value in (query or {}).items() if value}
         place = f"{path}?{urlencode(given)}" if given else path
         try:
-            return await call(self._api, method, place, body, kind=kind.kind, content_type=content_type)
+            return await call(self._api, method, place, body, kind=kind.kind, content_type=content_type, permit=permit)
         except Rejected as error:
             if "exceeded quota" in error.detail:
                 raise Rejected(error.detail, reason=Reason.QUOTA_EXCEEDED) from error

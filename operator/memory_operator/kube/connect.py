@@ -6,12 +6,11 @@ import os
 from pathlib import Path
 
 from kubernetes.aio import config
-from kubernetes.aio.client import ApiClient, Configuration
+from kubernetes.aio.client import Configuration
 from kubernetes.aio.config.config_exception import ConfigException
 
 from memory_contracts.errors import Rejected
 
-USER_AGENT = "memory-operator"
 # Each TLS connection holds buffers of 256 KiB.
 CONNECTIONS = 16
 DEFAULT_KUBECONFIG = str(Path.home() / ".kube" / "config")
@@ -25,8 +24,6 @@ async def load_configuration() -> Configuration:
     """
     configuration = Configuration()
     configuration.connection_pool_maxsize = CONNECTIONS
-    # A proxy is taken from the kubeconfig; looking for one, and for a .netrc, at each request costs more than the rest.
-    configuration.client_session_kwargs = {"trust_env": False}
     try:
         if (path := os.environ.get("KUBECONFIG")) or not _in_pod():
             await config.load_kube_config(path or DEFAULT_KUBECONFIG, None, configuration)  # type: ignore[no-untyped-call]
@@ -37,13 +34,6 @@ async def load_configuration() -> Configuration:
             f"no way to reach a Kubernetes API: {error}; set KUBECONFIG, or run in a pod with a service account"
         ) from error
     return configuration
-
-
-def new_api_client(configuration: Configuration) -> ApiClient:
-    """Return a client; nothing is connected until its first request."""
-    client = ApiClient(configuration)
-    client.user_agent = USER_AGENT
-    return client
 
 
 def _in_pod() -> bool:

@@ -11,18 +11,18 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from kubernetes.aio.client import ApiClient
 
 from memory_contracts.conditions import ConditionStatus, Reason
 from memory_contracts.errors import Rejected
 from memory_contracts.v1alpha1 import API_VERSION, MemoryCluster, MemoryNamespace
 from memory_operator.backends.registry import BackendRegistry
 from memory_operator.consent import KubeConsent
+from memory_operator.controller.rest import RestClient
 from memory_operator.handlers import SELECTORS, WATCHED
 from memory_operator.keys import CLUSTER_KIND, NAMESPACE_KIND, Key, key_of
 from memory_operator.kube.cache import Cache
 from memory_operator.kube.client import KubeClient
-from memory_operator.kube.connect import load_configuration, new_api_client
+from memory_operator.kube.connect import load_configuration
 from memory_operator.kube.entries import cluster_key
 from memory_operator.kube.kinds import MEMORY_NAMESPACE, NAMESPACE
 from memory_operator.kube.secrets import KubeSecrets
@@ -54,7 +54,7 @@ async def plan_file(file: Path) -> list[Plan]:
     file.
     """
     documents = list(_documents(file))
-    async with new_api_client(await load_configuration()) as api:
+    async with RestClient(await load_configuration()) as api:
         planner = _Planner(api)
         await planner.look()
         return await planner.plan(documents)
@@ -63,7 +63,7 @@ async def plan_file(file: Path) -> list[Plan]:
 class _Planner:
     """A world in which nothing is changed, over the cluster of the caller's kubeconfig."""
 
-    def __init__(self, api: ApiClient) -> None:
+    def __init__(self, api: RestClient) -> None:
         self._client = KubeClient(api)
         self._cache = Cache()
         self._workloads = KubeWorkloads(self._client, self._cache)

@@ -14,8 +14,6 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
-from kubernetes.aio.client import ApiClient
-
 from memory_operator.backends.registry import BackendRegistry
 from memory_operator.consent import KubeConsent
 from memory_operator.controller.elector import Elector
@@ -25,11 +23,12 @@ from memory_operator.controller.lease import LeaseTimes
 from memory_operator.controller.lease_api import KubernetesLeaseApi
 from memory_operator.controller.metrics import MeasuredQueue, event_handled, lead_by
 from memory_operator.controller.recorder import Recorder
+from memory_operator.controller.rest import RestClient
 from memory_operator.controller.watchdog import Watchdog, keep_beating
 from memory_operator.controller.work_queue import WorkQueue
 from memory_operator.keys import Key
 from memory_operator.kube.client import KubeClient
-from memory_operator.kube.connect import load_configuration, new_api_client
+from memory_operator.kube.connect import load_configuration
 from memory_operator.kube.kinds import NAMESPACE
 from memory_operator.kube.resources import ResourceWriter
 from memory_operator.kube.secrets import KubeSecrets
@@ -86,13 +85,13 @@ class Operator:
             logger.info("health and metrics", extra={"event": "health.listening", "port": server.port})
             beating = asyncio.create_task(keep_beating(self._watchdog, "the loop of the workers", LOOP_SECONDS))
             try:
-                async with new_api_client(configuration) as api:
+                async with RestClient(configuration) as api:
                     await self._stand(api)
             finally:
                 beating.cancel()
         return not self._failure
 
-    async def _stand(self, api: ApiClient) -> None:
+    async def _stand(self, api: RestClient) -> None:
         """Wait for the office, then hold it."""
         identity = f"{socket.gethostname()}-{secrets.token_hex(4)}"
         lease = KubernetesLeaseApi(api, self._options.namespace, LEASE)
@@ -108,7 +107,7 @@ class Operator:
                     await self._lead(api, client, informer, elector, identity)
 
     async def _lead(
-        self, api: ApiClient, client: KubeClient, informer: Informer, elector: Elector, identity: str
+        self, api: RestClient, client: KubeClient, informer: Informer, elector: Elector, identity: str
     ) -> None:
         cluster = await self._unless_stopped(self._cluster_identity(client))
         if cluster is None:

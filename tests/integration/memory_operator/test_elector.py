@@ -12,13 +12,14 @@ import pytest
 from controlplane import audit
 from controlplane.kubectl import kubectl
 from controlplane.plane import ControlPlane
-from kubernetes.aio import client as kubernetes
 from kubernetes.aio import config
+from kubernetes.aio.client import Configuration
 from polling import until
 
 from memory_operator.controller.elector import Elector
 from memory_operator.controller.lease import LeaseTimes
 from memory_operator.controller.lease_api import KubernetesLeaseApi
+from memory_operator.controller.rest import RestClient
 
 LEASE = "memory-operator"
 CALM = LeaseTimes()
@@ -51,9 +52,9 @@ class Replica:
         self.stack = contextlib.AsyncExitStack()
 
     async def __aenter__(self):
-        settings = kubernetes.Configuration()
+        settings = Configuration()
         await config.load_kube_config(str(self.kubeconfig), None, settings)
-        client = await self.stack.enter_async_context(kubernetes.ApiClient(settings))
+        client = await self.stack.enter_async_context(RestClient(settings))
         api = KubernetesLeaseApi(client, self.namespace, LEASE)
         self.elector = await self.stack.enter_async_context(
             Elector(api, self.name, on_lost=self._on_lost, times=self.times)

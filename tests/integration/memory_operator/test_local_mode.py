@@ -66,8 +66,11 @@ class Folder:
     def is_ready(self) -> bool:
         return bool(self.status()["ready"])
 
+    def pids(self) -> dict[str, int]:
+        return {each["name"]: each["pid"] for each in self.status()["processes"]}
+
     def pid(self, name: str) -> int:
-        return next(each["pid"] for each in self.status()["processes"] if each["name"] == name)
+        return self.pids()[name]
 
     def supervisor_pid(self) -> int:
         return int((self.path / ".soma" / "supervisor.lock").read_text().split()[0])
@@ -161,10 +164,16 @@ async def test_whatever_is_killed_comes_back_with_its_data(folder, eventually):
     folder.call("/store", {"coord": "1,2", "payload": {"text": "the build is green"}})
 
     for victim in ("api", "postgres"):
-        os.kill(folder.pid(victim), signal.SIGKILL)
-        assert not folder.is_ready(), victim
-        await eventually(folder.is_ready)
+        await _kill_and_wait_for_the_next(folder, victim, eventually)
         assert folder.recalls("the build is green")
+
+
+async def _kill_and_wait_for_the_next(folder: Folder, name: str, eventually: Any) -> None:
+    """Not until it is not ready: the sessions of a killed Postgres answer a moment longer, and the next comes soon."""
+    killed = folder.pid(name)
+    os.kill(killed, signal.SIGKILL)
+    await eventually(lambda: folder.pids().get(name, killed) != killed)
+    await eventually(folder.is_ready)
 
 
 async def test_a_killed_supervisor_takes_everything_along_and_up_starts_anew(folder, eventually):

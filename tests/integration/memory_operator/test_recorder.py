@@ -11,14 +11,15 @@ from uuid import uuid4
 import pytest
 from controlplane.kubectl import kubectl
 from controlplane.plane import ControlPlane
-from kubernetes.aio import client as kubernetes
 from kubernetes.aio import config
+from kubernetes.aio.client import Configuration
 from polling import until
 
 from memory_contracts.conditions import Condition, ConditionStatus, ConditionType, Reason
 from memory_operator.controller.correlator import Event, ObjectReference
 from memory_operator.controller.event_api import KubernetesEventApi
 from memory_operator.controller.recorder import Recorder
+from memory_operator.controller.rest import RestClient
 
 CONTROLLER = "example.org/operator"
 
@@ -39,10 +40,10 @@ subjects: [{apiGroup: rbac.authorization.k8s.io, kind: User, name: USER}]
 
 @contextlib.asynccontextmanager
 async def recording(kubeconfig: Path, results: Counter[str], host: str = "") -> AsyncIterator[Recorder]:
-    settings = kubernetes.Configuration()
+    settings = Configuration()
     await config.load_kube_config(str(kubeconfig), None, settings)
     settings.host = host or settings.host
-    async with kubernetes.ApiClient(settings) as client:
+    async with RestClient(settings) as client:
         api = KubernetesEventApi(client, controller=CONTROLLER, instance="pod-1")
         async with Recorder(api, count=lambda result: results.update([result])) as recorder:
             yield recorder

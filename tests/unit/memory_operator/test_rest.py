@@ -6,17 +6,17 @@ import json
 from collections.abc import AsyncIterator
 
 import pytest
-from kubernetes.aio.client import ApiClient, Configuration
+from kubernetes.aio.client import Configuration
 
 from memory_contracts.errors import Conflict, NotFound, Rejected, Unavailable
 from memory_operator.controller.metrics import REGISTRY
-from memory_operator.controller.rest import MERGE_PATCH, call
+from memory_operator.controller.rest import MERGE_PATCH, RestClient, call
 
 PATH = "/apis/coordination.k8s.io/v1/namespaces/default/leases/memory-operator"
 
 
 @contextlib.asynccontextmanager
-async def server(answer: bytes, seen: list[bytes] | None = None) -> AsyncIterator[ApiClient]:
+async def server(answer: bytes, seen: list[bytes] | None = None) -> AsyncIterator[RestClient]:
     """An HTTP server that sends `answer` to every request, and a client of it with a token."""
 
     serving: set[asyncio.Task[None] | None] = set()
@@ -41,8 +41,9 @@ async def server(answer: bytes, seen: list[bytes] | None = None) -> AsyncIterato
     listening = await asyncio.start_server(serve, "127.0.0.1", 0)
     settings = Configuration(host=f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}")
     settings.api_key["BearerToken"] = "Bearer the-token"
+    settings.connection_pool_maxsize = 1
     async with listening:
-        async with ApiClient(settings) as client:
+        async with RestClient(settings) as client:
             yield client
         await asyncio.gather(*filter(None, serving))
 
@@ -121,7 +122,7 @@ async def test_a_server_that_is_silent_costs_no_more_than_the_time_allowed():
 
 
 async def test_nobody_there_is_unavailable():
-    async with ApiClient(Configuration(host="http://127.0.0.1:1")) as client:
+    async with RestClient(Configuration(host="http://127.0.0.1:1")) as client:
         with pytest.raises(Unavailable, match="at the API server"):
             await call(client, "GET", PATH, kind="Lease")
 
@@ -133,3 +134,27 @@ async def test_cancellation_passes_through():
         calling.cancel()
         with pytest.raises(asyncio.CancelledError):
             await calling
+
+
+async def test_what_waited_for_a_connection_is_not_sent_when_it_is_not_permitted_any_more():
+    """The only connection is taken by a question that is not answered in time."""
+    seen: list[bytes] = []
+    permitted = True
+
+    def permit() -> None:
+        if not permitted:
+            raise Unavailable("this replica does not lead any more")
+
+    async with server(b"silence", seen) as client:
+        asking = asyncio.create_task(call(client, "GET", PATH, kind="Lease", seconds=0.5))
+        await asyncio.sleep(0.1)
+        writing = asyncio.create_task(call(client, "PATCH", PATH, {"spec": {}}, kind="Lease", permit=permit))
+        await asyncio.sleep(0.1)
+        permitted = False
+
+        with pytest.raises(Unavailable, match="no answer"):
+            await asking
+        with pytest.raises(Unavailable, match="does not lead any more"):
+            await writing
+
+    assert [request.partition(b" ")[0] for request in seen] == [b"GET"]
