@@ -17,8 +17,7 @@ from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 
 from memory_contracts.errors import Rejected
 
@@ -40,12 +39,10 @@ def _variable(*names: str) -> AliasChoices:
     return AliasChoices(*names)
 
 
-class RuntimeSettings(BaseSettings):
-    """Settings of one API process."""
+class RuntimeSettings(BaseModel):
+    """Settings of one API process. Built in code it reads no environment; `load_settings` does."""
 
-    model_config = SettingsConfigDict(
-        extra="ignore", populate_by_name=True, frozen=True, hide_input_in_errors=True, env_file_encoding="utf-8"
-    )
+    model_config = ConfigDict(extra="ignore", populate_by_name=True, frozen=True, hide_input_in_errors=True)
 
     namespace: str = Field(
         default="default/default",
@@ -167,19 +164,6 @@ class RuntimeSettings(BaseSettings):
             for name, field in type(self).model_fields.items()
             if getattr(self, name) != field.default
         }
-
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Take values from the constructor only."""
-        # load_settings() merges environment and file itself, so that building settings in code reads neither.
-        return (init_settings,)
 
 
 def load_settings(environ: Mapping[str, str] | None = None) -> RuntimeSettings:
