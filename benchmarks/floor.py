@@ -67,7 +67,7 @@ class Floor:
         await self._apply(secret)
         tenant = new_tenant()
         await ledger.claim_tenant(tenant.tenant, tenant.uid)
-        await converge(backend, tenant)
+        await converge(backend, tenant, is_new=True)
         await asyncio.gather(*[self._apply(each) for each in others])
         await self._apply(deployment)
         await self._apply(_typed({"metadata": metadata, "status": self._status}), "status")

@@ -47,6 +47,7 @@ class PostgresShare:
 
     def __init__(self, backend: PostgresBackend, tenant: Tenant, predecessors: frozenset[str]) -> None:
         self._backend = backend
+        self._is_new = tenant.namespace.status is None
         self.desired = desired_tenant(
             tenant.names,
             tenant.credentials.postgres_passwords,
@@ -65,7 +66,7 @@ class PostgresShare:
     async def converge(self, *, correct: bool) -> list[Step] | Blocked:
         """Compare, carry out the steps if `correct`, and return them; all in one transaction."""
         async with self._backend.session(self.desired, read_only=not correct) as session:
-            steps = plan_postgres(self.desired, await session.observe(self.desired))
+            steps = plan_postgres(self.desired, await session.observe(self.desired, is_new=self._is_new))
             if isinstance(steps, Blocked):
                 return steps
             if correct and steps:

@@ -38,10 +38,10 @@ def new_tenant(name: str = "research", **more: Any) -> DesiredTenant:
     return desired_tenant(new_names(name), {"a": PASSWORD}, 1, **more)
 
 
-async def converge(backend: PostgresBackend, desired: DesiredTenant) -> list[str] | Blocked:
+async def converge(backend: PostgresBackend, desired: DesiredTenant, *, is_new: bool = False) -> list[str] | Blocked:
     """One pass, as the reconcile makes it; returns the summaries of the steps."""
     async with backend.session(desired) as session:
-        steps = plan(desired, await session.observe(desired))
+        steps = plan(desired, await session.observe(desired, is_new=is_new))
         if isinstance(steps, Blocked):
             return steps
         await session.apply(desired, steps)

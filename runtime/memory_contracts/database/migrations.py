@@ -7,11 +7,23 @@ gone). An applied file never changes: its checksum is stored and compared.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from importlib.resources import files
 from typing import Any, Protocol
 
 from memory_contracts.errors import Rejected
+
+_OPENING = """
+select pg_advisory_xact_lock(hashtextextended('memory migrations ' || current_schema(), 0));
+create table if not exists schema_migrations (
+    version    int primary key,
+    title      varchar(200) not null,
+    checksum   varchar(64) not null,
+    applied_at timestamptz not null default now()
+)
+"""
 
 
 class Connection(Protocol):
@@ -47,13 +59,15 @@ class Migration:
         return f"migration {self.version:04d} {self.title}"
 
 
-def all_migrations() -> list[Migration]:
+@cache
+def all_migrations() -> tuple[Migration, ...]:
     """Return the migrations of this build, in order."""
     found = (entry for entry in files("memory_contracts.database").iterdir() if entry.name.endswith(".sql"))
-    return sorted((_parse(entry.name, entry.read_text("utf-8")) for entry in found), key=lambda each: each.version)
+    parsed = (_parse(entry.name, entry.read_text("utf-8")) for entry in found)
+    return tuple(sorted(parsed, key=lambda each: each.version))
 
 
-def pending(applied: dict[int, str], available: list[Migration]) -> list[Migration]:
+def pending(applied: Mapping[int, str], available: Sequence[Migration]) -> list[Migration]:
     """Return the migrations still to run, given version → checksum of those that ran.
 
     Raises `Rejected` when an applied file has changed since, or when the database is newer than this build.
@@ -67,17 +81,13 @@ def pending(applied: dict[int, str], available: list[Migration]) -> list[Migrati
     return [each for each in available if each.version not in applied]
 
 
-async def migrate(connection: Connection, schema: str) -> list[Migration]:
-    """Bring `schema` up to date and return what ran; the connection's search_path must name it first.
+async def migrate(connection: Connection) -> list[Migration]:
+    """Bring the schema that the connection's search_path names first up to date, and return what ran.
 
     Concurrent callers wait for one another; the later ones find nothing to do.
     """
     async with connection.transaction():
-        await connection.execute("select pg_advisory_xact_lock(hashtextextended($1, 0))", f"memory migrations {schema}")
-        await connection.execute(
-            "create table if not exists schema_migrations (version int primary key, title varchar(200) not null,"
-            " checksum varchar(64) not null, applied_at timestamptz not null default now())"
-        )
+        await connection.execute(_OPENING)
         steps = pending(await applied_migrations(connection), all_migrations())
         for step in steps:
             await connection.execute(step.sql)

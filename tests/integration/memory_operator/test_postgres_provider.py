@@ -26,7 +26,7 @@ from memory_operator.providers.postgres.address import PostgresAddress
 from memory_operator.providers.postgres.client import PostgresBackend
 from memory_operator.providers.postgres.plan import plan
 from memory_operator.providers.postgres.sql import Literal, quote_identifier, quote_literal
-from memory_operator.providers.postgres.tenant import DesiredTenant, desired_tenant
+from memory_operator.providers.postgres.tenant import DesiredTenant, ObservedTenant, desired_tenant
 from memory_operator.providers.shapes import Blocked
 
 
@@ -53,6 +53,29 @@ async def test_a_converged_tenant_needs_no_step(backend, address):
 
     assert await converge(backend, tenant)
     assert await converge(backend, tenant) == []
+
+
+async def test_of_a_tenant_that_is_new_as_much_is_seen_as_of_any_other(backend, address):
+    tenant = new_tenant()
+
+    async def seen(**options: bool) -> ObservedTenant:
+        async with backend.session(tenant, read_only=True) as session:
+            return await session.observe(tenant, **options)
+
+    async def changed(*statements: str) -> None:
+        await run(address, *statements)
+        assert await seen(is_new=True) == await seen()
+
+    before = await seen(is_new=True)
+    assert (before.roles, before.schema) == ({}, None)
+    await changed("select 1")
+    await changed(f"revoke connect on database {address.database} from public")
+    for role in tenant.roles:
+        await changed(f'create role "{role}"')
+        assert set((await seen(is_new=True)).roles) == {role}
+        await changed(f'drop role "{role}"')
+    await changed(f'create schema "{tenant.schema}"')
+    assert (await seen(is_new=True)).schema
 
 
 async def test_the_tenant_stores_and_reads_rows_without_naming_its_schema(backend, address):

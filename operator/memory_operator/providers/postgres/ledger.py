@@ -46,9 +46,9 @@ class PostgresLedger:
             found = await _holder(connection, tenant)
             if found is None or found.open_to(uid, claimant):
                 async with transaction(connection, self._opening()):
-                    await connection.execute(query("insert_tenant", FILE), tenant, uid, identity)
-                    await connection.execute(query("take_over", FILE), tenant, uid, identity, claimant.unique_names)
-                    found = await _holder(connection, tenant)
+                    asked = tenant, uid, identity, claimant.unique_names
+                    row = await connection.fetchrow(query("claim", FILE), *asked)
+                    found = _claim(row) if row else await _holder(connection, tenant)
         if found is None:
             raise Conflict(f"the claim of tenant {tenant} was given up while it was taken")
         return outcome(found, uid, identity)

@@ -88,19 +88,18 @@ revoke all on all functions in schema memory_operator from public
 -- Who holds tenant $1.
 select tenant, uid, identity, predecessors, claimed_at, released_at from memory_operator.tenants where tenant = $1
 
--- name: insert_tenant
--- The first to commit wins; a second one waits for that and finds the row.
-insert into memory_operator.tenants (tenant, uid, identity) values ($1, $2, $3) on conflict do nothing
-
--- name: take_over
--- A released claim goes to a new object of the same Kubernetes cluster, or back to the one that gave it up. Where names
--- are unique ($4), one that was not released goes to a later object too, never to an earlier one.
-update memory_operator.tenants t
+-- name: claim
+-- The first to commit wins; a second one waits for that and finds the row. A released claim goes to a new object of the
+-- same Kubernetes cluster, or back to the one that gave it up. Where names are unique ($4), one that was not released goes
+-- to a later object too, never to an earlier one. No row when somebody else keeps it.
+insert into memory_operator.tenants as t (tenant, uid, identity) values ($1, $2, $3)
+on conflict (tenant) do update
    set uid = $2, claimed_at = now(), released_at = null,
        predecessors = case when t.uid = $2 or t.uid = any (t.predecessors) then t.predecessors
                            else t.predecessors || t.uid end
- where tenant = $1 and identity = $3
-   and (released_at is not null or ($4 and t.uid <> $2 and $2 <> all (t.predecessors)))
+ where t.identity = $3
+   and (t.released_at is not null or ($4 and t.uid <> $2 and $2 <> all (t.predecessors)))
+returning tenant, uid, identity, predecessors, claimed_at, released_at
 
 -- name: release_tenant
 -- The data stays; a successor may take it over.

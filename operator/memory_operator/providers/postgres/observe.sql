@@ -12,15 +12,7 @@ with sessions (counted) as materialized (
       from (select usesysid, count(*) as number from pg_stat_get_activity(null)
              where usesysid is not null group by usesysid) as each_role
 )
-select current_setting('server_version_num')::int as version,
-       d.datname as database,
-       admin.rolname as admin,
-       admin.rolinherit as admin_inherits,
-       x.nspname as extension_schema,
-       exists (select from aclexplode(coalesce(d.datacl, acldefault('d', d.datdba))) p
-                where p.grantee = 0 and p.privilege_type = 'CONNECT') as public_may_connect,
-       x.nspname is null or exists (select from aclexplode(coalesce(x.nspacl, acldefault('n', x.nspowner))) p
-                where p.grantee = 0 and p.privilege_type = 'USAGE') as public_may_use_extension,
+select {server},
        (select json_object_agg(r.rolname, json_build_object(
                    'comment', shobj_description(r.oid, 'pg_authid'),
                    'can_login', r.rolcanlogin,
@@ -78,12 +70,36 @@ select current_setting('server_version_num')::int as version,
          where n.nspname = a.schema) as schema
   from unnest($1::name[], $2::name[], $3::name[], $4::name[])
        with ordinality as a (schema, owner, slot_a, slot_b, position)
- cross join (select * from pg_database where datname = current_database()) as d
+ cross join {surroundings}
+ order by a.position
+
+-- name: newcomer
+-- The same row for one tenant that was never looked at before: $1 its schema, $2 to $4 its roles. None when anything of it
+-- is there. It takes the server a fifth of the time of the other query, which has to be planned anew for each newcomer.
+select {server}, null as roles, null as schema
+  from {surroundings}
+ where to_regnamespace(quote_ident($1)) is null and to_regrole(quote_ident($2)) is null
+   and to_regrole(quote_ident($3)) is null and to_regrole(quote_ident($4)) is null
+
+-- name: server
+-- Part of both: what tenants have in common.
+current_setting('server_version_num')::int as version,
+       d.datname as database,
+       admin.rolname as admin,
+       admin.rolinherit as admin_inherits,
+       x.nspname as extension_schema,
+       exists (select from aclexplode(coalesce(d.datacl, acldefault('d', d.datdba))) p
+                where p.grantee = 0 and p.privilege_type = 'CONNECT') as public_may_connect,
+       x.nspname is null or exists (select from aclexplode(coalesce(x.nspacl, acldefault('n', x.nspowner))) p
+                where p.grantee = 0 and p.privilege_type = 'USAGE') as public_may_use_extension
+
+-- name: surroundings
+-- Part of both: the database, the administrator, the schema of the extension.
+(select * from pg_database where datname = current_database()) as d
  cross join (select oid, rolname, rolinherit from pg_roles where rolname = current_user) as admin
   left join (select n.oid, n.nspname, n.nspacl, n.nspowner
                from pg_extension e join pg_namespace n on n.oid = e.extnamespace
               where e.extname = 'pg_trgm') as x on true
- order by a.position
 
 -- name: verifier
 -- What is stored about a password; for who may read it.

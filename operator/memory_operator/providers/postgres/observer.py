@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from memory_operator.providers.postgres.passwords import PasswordMemory
@@ -25,9 +26,13 @@ class Observer:
         self._passwords = passwords
         self._readable: bool | None = None
 
-    async def one(self, connection: Connection, desired: DesiredTenant, *, for_deletion: bool) -> ObservedTenant:
-        """Return what is there for one tenant, applied migrations included."""
-        (row,) = await self.rows(connection, [desired], with_migrations=True)
+    async def one(
+        self, connection: Connection, desired: DesiredTenant, *, for_deletion: bool, is_new: bool
+    ) -> ObservedTenant:
+        """Return what is there for one tenant, applied migrations included; of a new one probably nothing."""
+        row = await _newcomer(connection, desired) if is_new else None
+        if row is None:
+            (row,) = await self.rows(connection, [desired], with_migrations=True)
         elsewhere: list[Any] = []
         if for_deletion:
             elsewhere = await connection.fetch(query("elsewhere"), list(desired.roles), desired.schema)
@@ -40,7 +45,7 @@ class Observer:
         if self._readable is None:
             self._readable = await connection.fetchval(query("verifiers_readable"))
         verifier = query("verifier" if self._readable else "no_verifier")
-        text = query("tenants").replace("{verifier}", verifier)
+        text = _completed("tenants").replace("{verifier}", verifier)
         seconds = COMMAND_SECONDS if len(tenants) == 1 else SWEEP_SECONDS
         return await connection.fetch(text, *parameters(tenants), with_migrations, timeout=seconds)
 
@@ -52,3 +57,16 @@ class Observer:
     def look_again(self) -> None:
         """Ask the server anew what may be read."""
         self._readable = None
+
+
+async def _newcomer(connection: Connection, desired: DesiredTenant) -> Any:
+    return await connection.fetchrow(_completed("newcomer"), desired.schema, *desired.roles)
+
+
+@cache
+def _completed(name: str) -> str:
+    """Return the query with the parts that it shares with another."""
+    text = query(name)
+    for part in ("server", "surroundings"):
+        text = text.replace(f"{{{part}}}", query(part))
+    return text

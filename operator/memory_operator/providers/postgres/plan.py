@@ -134,7 +134,7 @@ def _schema(desired: DesiredTenant, observed: ObservedTenant) -> Iterator[Step]:
 def _migrations(desired: DesiredTenant, observed: ObservedTenant) -> Iterator[Step]:
     applied, owner = observed.schema.applied if observed.schema else {}, observed.roles.get(desired.owner_role)
     if applied is not None:
-        if steps := pending(dict(applied), list(desired.migrations)):
+        if steps := pending(applied, desired.migrations):
             yield Migrate(desired.schema, extension_schema(observed), tuple(steps))
     elif owner is None or not owner.admin_may_be:  # it cannot be read before the administrator may act as the owner
         yield Migrate(desired.schema, extension_schema(observed), ())

@@ -43,9 +43,14 @@ class PostgresSession:
         self._opening = opening
         self._guard = guard
 
-    async def observe(self, desired: DesiredTenant, *, for_deletion: bool = False) -> ObservedTenant:
-        """Return what Postgres holds for the tenant; changes nothing. A deletion needs to know a little more."""
-        return await self._observer.one(self._connection, desired, for_deletion=for_deletion)
+    async def observe(
+        self, desired: DesiredTenant, *, for_deletion: bool = False, is_new: bool = False
+    ) -> ObservedTenant:
+        """Return what Postgres holds for the tenant; changes nothing.
+
+        A deletion needs to know a little more. That there is nothing of a tenant that `is_new` is found out sooner.
+        """
+        return await self._observer.one(self._connection, desired, for_deletion=for_deletion, is_new=is_new)
 
     async def apply(self, desired: DesiredTenant, steps: Sequence[Step]) -> None:
         """Carry out the steps, in order; an error names the step that failed.
@@ -105,7 +110,7 @@ class PostgresSession:
     async def _migrate(self, desired: DesiredTenant, step: Migrate) -> None:
         path = statement("set_path", schema=step.schema, extension_schema=step.extension_schema)
         await self._connection.execute(f"{statement('assume_role', role=desired.owner_role)};\n{path}")
-        await migrate(_OpenTransaction(self._connection), step.schema)
+        await migrate(_OpenTransaction(self._connection))
         await self._connection.execute(f"{statement('reset_role')};\n{statement('reset_path')}")
 
     async def _end_sessions(self, roles: Sequence[str]) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cache
 from typing import Literal, TypeAlias
 
 from memory_contracts import naming
@@ -197,10 +196,5 @@ def desired_tenant(
         connection_limit=(replicas + 1) * each,
         access=access,
         predecessors=predecessors,
-        migrations=_migrations(),
+        migrations=all_migrations(),
     )
-
-
-@cache
-def _migrations() -> tuple[Migration, ...]:
-    return tuple(all_migrations())

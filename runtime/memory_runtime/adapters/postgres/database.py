@@ -138,7 +138,7 @@ class Database:
             await connection.execute("select pg_advisory_xact_lock(hashtextextended('memory bootstrap', 0))")
             await connection.execute(f"create schema if not exists {_quoted(self.schema)}")
             await connection.execute("create extension if not exists pg_trgm with schema public")
-        await migrate(connection, self.schema)
+        await migrate(connection)
 
     async def _check(self, connection: Connection) -> None:
         missing = pending(await applied_migrations(connection), all_migrations())
