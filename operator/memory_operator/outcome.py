@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from importlib.metadata import version
+
+import orjson
 
 from memory_contracts.api.status import (
     BindingStatus,
@@ -73,7 +74,7 @@ def inputs_digest(tenant: Tenant, workload: Workload) -> str:
         list(workload.children),
         VERSION,
     ]
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+    return hashlib.sha256(orjson.dumps(content, option=orjson.OPT_SORT_KEYS)).hexdigest()[:16]
 
 
 def build_status(namespace: MemoryNamespace, outcome: Outcome, now: datetime) -> MemoryNamespaceStatus:

@@ -15,6 +15,8 @@ _NOT_FIELDS = frozenset(vars(logging.makeLogRecord({}))) | {
 }
 # No caller passes a secret; texts of drivers and of HTTP clients may quote one.
 _SECRET = re.compile(r"(://[^\s:/@]*:)[^\s@]+(?=@)|(\b(?:bearer|basic)\s+)[\w.+/=~-]{16,}", re.IGNORECASE)
+_HINTS = ("://", "bearer", "basic")
+_encode = json.JSONEncoder(default=str, ensure_ascii=False).encode
 _QUIET = {
     "kopf.objects": logging.WARNING,
     "uvicorn": logging.WARNING,
@@ -40,7 +42,12 @@ class JsonFormatter(logging.Formatter):
             event["object"] = "/".join(filter(None, map(reference.get, ("kind", "namespace", "name"))))
         if record.exc_info:
             event["exception"] = self.formatException(record.exc_info)
-        return _SECRET.sub(r"\1\2***", json.dumps(event, default=str, ensure_ascii=False))
+        return _without_secrets(_encode(event))
+
+
+def _without_secrets(line: str) -> str:
+    lower = line.lower()  # most lines hold nothing like it, and to know that takes a twentieth of the time
+    return _SECRET.sub(r"\1\2***", line) if any(hint in lower for hint in _HINTS) else line
 
 
 def configure_logging(level: str) -> None:

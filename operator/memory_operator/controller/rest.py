@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import Any, Self
 
 import aiohttp
+import orjson
 from aiohttp.abc import AbstractStreamWriter
 from aiohttp.payload import BytesPayload
 from kubernetes.aio.client import ApiClient, Configuration
@@ -86,7 +87,7 @@ async def call(
     `permit` raises when the body may not be sent; it is asked in the moment in which it would be. Raises `NotFound`
     (404), `Conflict` (409, 410), `Rejected` (will not be accepted), `Unavailable` (later perhaps).
     """
-    payload = None if body is None else _Body(json.dumps(body).encode(), permit)
+    payload = None if body is None else _Body(_encode(body), permit)
     try:
         async with asyncio.timeout(seconds):
             status, text = await client.exchange(method, path, payload, content_type)
@@ -116,10 +117,17 @@ class _Body(BytesPayload):
         await super().write_with_length(writer, content_length)
 
 
+def _encode(body: Mapping[str, Any]) -> bytes:
+    try:
+        return orjson.dumps(body)
+    except orjson.JSONEncodeError:  # half a surrogate pair in somebody's message, a number of more than 64 bits
+        return json.dumps(body).encode()
+
+
 def _object(text: bytes) -> dict[str, Any] | None:
     """Return the object, or None when what answered is no API server but e.g. a proxy with a page."""
     try:
-        found = json.loads(text)
+        found = orjson.loads(text)
     except ValueError:
         return None
     return found if isinstance(found, dict) else None

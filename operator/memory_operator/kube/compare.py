@@ -8,6 +8,8 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+import orjson
+
 from memory_contracts.api.scalars import parse_quantity
 
 _SERVER_SIDE = ("managedFields", "resourceVersion", "generation", "creationTimestamp", "uid", "selfLink")
@@ -21,13 +23,12 @@ def content_digest(live: Mapping[str, Any]) -> str:
     """Return a hash of what somebody may have written; status and bookkeeping of the server do not move it."""
     metadata = {key: value for key, value in live.get("metadata", {}).items() if key not in _SERVER_SIDE}
     content = {key: value for key, value in live.items() if key not in ("status", "metadata")} | {"metadata": metadata}
-    text = json.dumps(content, sort_keys=True, separators=(",", ":"))
-    return hashlib.blake2b(text.encode(), digest_size=12).hexdigest()
+    return manifest_digest(content)
 
 
 def manifest_digest(manifest: Mapping[str, Any]) -> str:
     """Return a hash of a manifest."""
-    return hashlib.blake2b(json.dumps(manifest, sort_keys=True).encode(), digest_size=12).hexdigest()
+    return hashlib.blake2b(orjson.dumps(manifest, option=orjson.OPT_SORT_KEYS), digest_size=12).hexdigest()
 
 
 def differences(desired: Any, live: Any, path: str = "") -> Iterator[str]:

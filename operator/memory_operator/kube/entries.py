@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import base64
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
+
+import orjson
 
 from memory_contracts.v1alpha1 import API_VERSION
 from memory_operator.keys import Key
@@ -41,8 +42,7 @@ class Entry:
     @property
     def body(self) -> dict[str, Any]:
         """The object, unpacked."""
-        body: dict[str, Any] = json.loads(self.packed)
-        return body
+        return unpacked(self.packed)
 
     @property
     def essence(self) -> tuple[object, ...]:
@@ -200,13 +200,19 @@ def decode_secret(data: Mapping[str, str]) -> dict[str, str]:
     return decoded
 
 
+def unpacked(packed: bytes) -> dict[str, Any]:
+    """Return the object of an entry."""
+    body: dict[str, Any] = orjson.loads(packed)
+    return body
+
+
 def _packed(key: Key, body: Mapping[str, Any]) -> bytes:
     metadata = body["metadata"]
     names = ("name", "namespace", "uid", "generation", "deletionTimestamp")
     # Items of a listing carry neither version nor kind.
     kept = {"apiVersion": API_VERSION, "kind": key.kind, "metadata": {n: metadata[n] for n in names if n in metadata}}
     kept |= {name: body[name] for name in ("spec", "status") if name in body}
-    return json.dumps(kept, separators=(",", ":")).encode()
+    return orjson.dumps(kept)
 
 
 def _is_ready(body: Mapping[str, Any]) -> bool:

@@ -18,7 +18,7 @@ from memory_operator.kube.cache import Cache
 from memory_operator.kube.children import FIELD_MANAGER, Apply, Create, Remove, excess, plan_child
 from memory_operator.kube.client import KubeClient
 from memory_operator.kube.compare import content_digest, manifest_digest
-from memory_operator.kube.entries import Child
+from memory_operator.kube.entries import Child, version_of
 from memory_operator.kube.kinds import (
     AUTOSCALER,
     CHILD_KINDS,
@@ -178,11 +178,10 @@ class KubeWorkloads:
         return child is not None and remembered == (manifest_digest(manifest), child.digest, child.uid)
 
     def _note_right(self, owner: Key, manifest: Manifest, found: Mapping[str, Any]) -> None:
-        self._right.setdefault(owner, {})[_place(manifest)] = (
-            manifest_digest(manifest),
-            content_digest(found),
-            found["metadata"]["uid"],
-        )
+        kept, metadata = self._cache.child(owner, kind_of(manifest), manifest["metadata"]["name"]), found["metadata"]
+        same = kept is not None and kept.version == version_of(metadata)
+        digest = kept.digest if kept and same else content_digest(found)
+        self._right.setdefault(owner, {})[_place(manifest)] = (manifest_digest(manifest), digest, metadata["uid"])
 
     def _owned(self, owner: Key, uid: str) -> list[tuple[Kind, str, str, str]]:
         return [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 from memory_contracts.v1alpha1 import API_VERSION, MemoryCluster
 from memory_operator.backends.registry import BackendRegistry
@@ -11,11 +12,13 @@ from memory_operator.controller.recorder import Recorder
 from memory_operator.controller.work_queue import WorkQueue
 from memory_operator.keys import Key
 from memory_operator.kube.cache import Cache
-from memory_operator.kube.entries import Entry
+from memory_operator.kube.entries import Entry, unpacked
 from memory_operator.kube.resources import ResourceWriter
 from memory_operator.kube.workloads import KubeWorkloads
 from memory_operator.shell.vanished import Vanished
 from memory_operator.world import World
+
+CLUSTERS = 32  # each is read by every pass over its namespaces
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +48,12 @@ def tenant_of(namespace: Key) -> str:
 def cluster_at(cache: Cache, key: Key) -> MemoryCluster | None:
     """Return the MemoryCluster unless it is gone or going; raises `ValidationError` when it cannot be read."""
     found = cache.entry(key)
-    return MemoryCluster.model_validate(found.body) if found and not found.deleting else None
+    return _cluster(found.packed) if found and not found.deleting else None
+
+
+@lru_cache(maxsize=CLUSTERS)
+def _cluster(packed: bytes) -> MemoryCluster:
+    return MemoryCluster.model_validate(unpacked(packed))
 
 
 def release_backends(parts: Parts) -> None:

@@ -134,6 +134,17 @@ async def test_what_others_change_is_set_right_and_what_they_added_stays(converg
     assert (spec["type"], spec["externalTrafficPolicy"]) == ("ClusterIP", "Local")
 
 
+async def test_what_others_changed_before_our_own_write_was_answered_is_seen(place):
+    def meddle(kind, found) -> None:
+        if kind is SERVICE and place.kube.objects["Service", "team-a", "research-api"]["spec"]["type"] != "NodePort":
+            place.edit(SERVICE, "research-api", spec={"type": "NodePort"})
+
+    place.kube.on_write = meddle
+    await place.converge()
+
+    assert await place.converge() == ["correct Service research-api: spec.type"]
+
+
 async def test_what_others_delete_is_made_again(converged):
     converged.remove(SERVICE, "research-api")
 

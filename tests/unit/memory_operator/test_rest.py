@@ -72,6 +72,15 @@ async def test_the_object_is_returned_and_the_request_is_authorised_and_counted(
     assert REGISTRY.get_sample_value("memory_operator_kubernetes_requests_total", labels) == before + 1
 
 
+@pytest.mark.parametrize("value", ["half a pair \ud83d", 2**64], ids=["a broken text", "a long number"])
+async def test_whatever_python_holds_is_sent(value):
+    seen: list[bytes] = []
+    async with server(http(200, {"kind": "Lease"}), seen) as client:
+        await call(client, "PATCH", PATH, {"value": value}, kind="Lease")
+
+    assert json.loads(seen[0].split(b"\r\n\r\n")[1]) == {"value": value}
+
+
 @pytest.mark.parametrize(
     ("status", "meaning"),
     [
