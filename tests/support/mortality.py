@@ -22,7 +22,7 @@ from typing import Any
 from asyncpg.pool import PoolConnectionProxy
 
 from memory_operator import cli
-from memory_operator.controller import rest
+from memory_operator.controller.rest import RestClient
 from memory_operator.providers.kafka.admin import KafkaAdmin
 from memory_operator.providers.qdrant import client as qdrant
 from memory_operator.providers.redis import client as redis
@@ -58,19 +58,24 @@ class Mortality:
 
 
 def watch_kubernetes(note: Note) -> None:
-    exchange = rest._exchange
+    exchange = RestClient.exchange
 
-    async def counted(client: Any, method: str, path: str, *more: Any) -> tuple[int, bytes]:
-        answer = await exchange(client, method, path, *more)
+    async def counted(self: RestClient, method: str, path: str, *more: Any) -> tuple[int, bytes]:
+        answer = await exchange(self, method, path, *more)
         if method != "GET" and "/leases" not in path:
             note(f"{method} {path.partition('?')[0]} {answer[0]}")
         return answer
 
-    rest._exchange = counted
+    RestClient.exchange = counted
 
 
 def watch_postgres(note: Note) -> None:
-    execute, changed = PoolConnectionProxy.execute, set[int]()
+    execute, fetchrow, changed = PoolConnectionProxy.execute, PoolConnectionProxy.fetchrow, set[int]()
+
+    async def claimed(self: Any, query: str, *arguments: Any, **options: Any) -> Any:
+        if not query.startswith(LOOKS):
+            changed.add(self.get_server_pid())
+        return await fetchrow(self, query, *arguments, **options)
 
     async def counted(self: Any, query: str, *arguments: Any, **options: Any) -> str:
         commits = query == "commit" and self.get_server_pid() in changed
@@ -87,7 +92,7 @@ def watch_postgres(note: Note) -> None:
             changed.add(self.get_server_pid())
         return answer
 
-    PoolConnectionProxy.execute = counted
+    PoolConnectionProxy.execute, PoolConnectionProxy.fetchrow = counted, claimed
 
 
 def watch_kafka(note: Note) -> None:
