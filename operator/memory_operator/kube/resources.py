@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from pydantic import BaseModel
@@ -20,11 +21,16 @@ KINDS = {kind.kind: kind for kind in (MEMORY_NAMESPACE, MEMORY_CLUSTER)}
 
 
 class ResourceWriter:
-    """Writes, and puts what came of it into the cache at once: the watch would show the former state a while longer."""
+    """Writes, and puts what came of it into the cache at once: the watch would show the former state a while longer.
 
-    def __init__(self, client: KubeClient, cache: Cache) -> None:
+    `overtaken` is told of an object that somebody else had changed before our write was answered. The answer holds that
+    change too, so what the watch tells of it is no news any more.
+    """
+
+    def __init__(self, client: KubeClient, cache: Cache, overtaken: Callable[[Key], None] = lambda key: None) -> None:
         self._client = client
         self._cache = cache
+        self._overtaken = overtaken
 
     async def write_status(self, key: Key, entry: Entry, status: BaseModel) -> bool:
         """Write the status unless it is what is there already; return whether it was written."""
@@ -32,8 +38,7 @@ class ResourceWriter:
         if wanted == _own_part(entry.body.get("status", {}), wanted):
             return False
         body = _manifest(key, entry) | {"status": wanted}
-        found = await self._client.apply(body, STATUS_MANAGER, subresource="status")
-        self._cache.see(KINDS[key.kind], found)
+        self._take_in(key, entry, await self._client.apply(body, STATUS_MANAGER, subresource="status"))
         return True
 
     async def hold(self, key: Key, entry: Entry) -> None:
@@ -47,19 +52,23 @@ class ResourceWriter:
         if FINALIZER in metadata.get("finalizers", ()):
             rest = [each for each in metadata["finalizers"] if each != FINALIZER]
             patch = {"metadata": {"resourceVersion": metadata["resourceVersion"], "finalizers": rest}}
-            self._take_in(kind, await self._client.merge(kind, key.namespace, key.name, patch))
+            self._take_in(key, entry, await self._client.merge(kind, key.namespace, key.name, patch))
 
     async def _set_finalizers(self, key: Key, entry: Entry, finalizers: list[str]) -> Object:
         body = _manifest(key, entry)
         body["metadata"]["finalizers"] = finalizers
         found = await self._client.apply(body, FINALIZER_MANAGER)
-        self._take_in(KINDS[key.kind], found)
+        self._take_in(key, entry, found)
         return found
 
-    def _take_in(self, kind: Kind, found: Object) -> None:
+    def _take_in(self, key: Key, entry: Entry, found: Object) -> None:
         """An object that is being deleted goes with its last finalizer."""
-        ended = "deletionTimestamp" in found["metadata"] and not found["metadata"].get("finalizers")
-        (self._cache.lose if ended else self._cache.see)(kind, found)
+        metadata = found["metadata"]
+        deleting = "deletionTimestamp" in metadata
+        ended = deleting and not metadata.get("finalizers")
+        (self._cache.lose if ended else self._cache.see)(KINDS[key.kind], found)
+        if (metadata["generation"], deleting) != (entry.generation, entry.deleting) and not ended:
+            self._overtaken(key)
 
 
 def is_held(entry: Entry) -> bool:

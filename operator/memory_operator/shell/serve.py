@@ -24,6 +24,7 @@ from memory_operator.controller.lease_api import KubernetesLeaseApi
 from memory_operator.controller.metrics import MeasuredQueue, event_handled, lead_by
 from memory_operator.controller.recorder import Recorder
 from memory_operator.controller.rest import RestClient
+from memory_operator.controller.schedule import Priority
 from memory_operator.controller.watchdog import Watchdog, keep_beating
 from memory_operator.controller.work_queue import WorkQueue
 from memory_operator.keys import Key
@@ -129,7 +130,7 @@ class Operator:
         )
         events = KubernetesEventApi(api, controller=CONTROLLER, instance=identity, permit=permit_of(elector))
         async with Recorder(events, count=event_handled) as recorder, _closing(backends):
-            resources = ResourceWriter(client, cache)
+            resources = ResourceWriter(client, cache, lambda key: queue.add(key, Priority.USER_EDIT))
             workers = Workers(Parts(cache, queue, world, backends, workloads, resources, recorder, informer.vanished))
             if await self._unless_stopped(informer.feed(queue)):
                 _spare_the_collector()

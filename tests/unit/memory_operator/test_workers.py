@@ -32,6 +32,7 @@ from memory_operator.specs.labels import WATCH_LABEL
 CLUSTER = Key("MemoryCluster", "memory-system", "default")
 TOKEN = {"api": {"auth": {"tokenSecretRef": {"name": "theirs"}}}}
 DELETE = {"deletion": {"policy": "Delete", "acknowledgeDataLoss": True}}
+PLACE = {"metadata": {"namespace": "team-a", "name": "research"}}
 INTERVAL = 30.0
 HOUR = 3600.0
 
@@ -55,7 +56,7 @@ class Office(FakeWorld):
         self.forgotten: list[str] = []
         self.closed: list[Key] = []
         self._began = virtual_now()
-        resources = ResourceWriter(self.kube, self.cache)
+        resources = ResourceWriter(self.kube, self.cache, lambda key: self.queue.add(key, Priority.USER_EDIT))
         self.workers = Workers(Parts(self.cache, self.queue, self.world(), self, self, resources, self, self.vanished))
 
     # --- the parts that a worker is given -----------------------------------------------------------------------------
@@ -658,6 +659,50 @@ async def test_what_is_deleted_while_it_is_made_is_not_made_to_the_end(gone_for_
         assert office.object() is None
         assert (office.backends.claims, office.secrets.kept, office.workloads.running) == ({}, {}, {})
         assert [each for each in office.told if "create" in each or "drop" in each] == []
+
+
+@in_virtual_time
+@pytest.mark.parametrize("moment", ["while the finalizer is written", "while the status is written"])
+async def test_an_edit_that_comes_in_with_the_answer_to_our_own_write_is_seen(moment):
+    """Regression: the watch's word of it was older than what the answer had put into the cache, and nobody looked."""
+    async with an_office() as office:
+        await asyncio.sleep(1)
+        apply = office.kube.apply
+
+        async def apply_after_an_edit(manifest: dict[str, Any], manager: str, **how: Any) -> dict[str, Any]:
+            if manifest["kind"] == "MemoryNamespace" and (how.get("subresource") == "status") is ("status" in moment):
+                office.kube.apply = apply
+                told.append(office.kube.put(MEMORY_NAMESPACE, {**PLACE, "spec": {"state": "ReadOnly"}}))
+            return await apply(manifest, manager, **how)
+
+        told: list[dict[str, Any]] = []
+        office.kube.apply = apply_after_an_edit
+        office.apply()
+        await asyncio.sleep(1)
+        assert office.cache.see(MEMORY_NAMESPACE, told[0]) == set()
+
+        assert office.object()["status"]["observedGeneration"] == 2
+        assert office.condition("APIAvailable") == ("True", "ReadOnly")
+
+
+@in_virtual_time
+async def test_a_deletion_that_comes_in_with_the_answer_to_our_own_write_is_seen():
+    async with an_office() as office:
+        await asyncio.sleep(1)
+        apply = office.kube.apply
+
+        async def apply_after_a_deletion(manifest: dict[str, Any], manager: str, **how: Any) -> dict[str, Any]:
+            if how.get("subresource") == "status" and manifest["kind"] == "MemoryNamespace":
+                office.kube.apply = apply
+                office.kube.remove(MEMORY_NAMESPACE, "team-a", "research")
+            return await apply(manifest, manager, **how)
+
+        office.kube.apply = apply_after_a_deletion
+        office.apply(**DELETE)
+        await asyncio.sleep(1)
+
+        assert office.object() is None
+        assert office.servers["postgres"].holds == set()
 
 
 @in_virtual_time
