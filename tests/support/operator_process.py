@@ -71,8 +71,8 @@ class OperatorProcess:
 
     def events(self, name: str | None = None) -> list[dict[str, Any]]:
         """Return what it has logged since its last start, or only the events of one name."""
-        lines = self.log.read_bytes()[self._offset :].decode().splitlines()
-        found = [json.loads(line) for line in lines if line.startswith("{")]
+        whole, _, _ = self.log.read_bytes()[self._offset :].rpartition(b"\n")  # what follows is still being written
+        found = [json.loads(line) for line in whole.decode().splitlines() if line.startswith("{")]
         return [each for each in found if name is None or each.get("event") == name]
 
     def get(self, path: str) -> httpx.Response:

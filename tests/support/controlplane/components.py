@@ -96,6 +96,7 @@ def controller_manager(layout: Layout) -> list[str]:
         "--use-service-account-credentials",
         f"--service-cluster-ip-range={SERVICES}",
         "--controllers=*,-node-ipam-controller",  # with a node its pods' addresses come from CNI alone
+        "--node-monitor-grace-period=5m",  # a node that cannot report while the API server is away is not dead
         "--kube-api-qps=200",  # the default of 20 makes a namespace with many objects slow to delete
         "--kube-api-burst=400",
     ]
