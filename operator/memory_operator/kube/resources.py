@@ -27,7 +27,7 @@ class ResourceWriter:
     change too, so what the watch tells of it is no news any more.
     """
 
-    def __init__(self, client: KubeClient, cache: Cache, overtaken: Callable[[Key], None] = lambda key: None) -> None:
+    def __init__(self, client: KubeClient, cache: Cache, overtaken: Callable[[Key], None]) -> None:
         self._client = client
         self._cache = cache
         self._overtaken = overtaken

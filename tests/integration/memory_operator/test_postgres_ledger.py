@@ -438,7 +438,9 @@ async def test_objects_are_forgotten_with_their_tenant(east, objects):
 
     await PostgresLedger(east).forget_tenant("team-a/notes", "uid-1")
     await PostgresLedger(east).claim_tenant("team-b/notes", "uid-2")
-    await PostgresLedger(east).of("team-b/notes", "uid-2").claim("kafka/x", ["events"])
+    of_another = PostgresLedger(east).of("team-b/notes", "uid-2")
+    await of_another.claim("kafka/x", ["events"])
+    assert await of_another.claimed("kafka/x") == {"events"}
 
 
 # Leaders

@@ -122,10 +122,10 @@ async def test_many_passes_share_one_server_object(qdrant_provider):
 
 
 async def test_a_closed_server_object_opens_again_when_it_is_needed(qdrant_provider):
-    await qdrant_provider.facts()
+    before = await qdrant_provider.facts()
     await qdrant_provider.close()
 
-    await until(qdrant_provider.facts)
+    assert await until(qdrant_provider.facts) == before
 
 
 async def test_a_server_whose_authority_is_trusted_is_used_over_tls(connect_qdrant, start_qdrant, qdrant_certificate):

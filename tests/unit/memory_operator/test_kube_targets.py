@@ -44,11 +44,12 @@ class Place:
     cache: Cache = field(default_factory=Cache)
     seconds: float = 0.0
     owner: MemoryNamespace = field(default_factory=namespace)
+    overtaken: list[Key] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.workloads = KubeWorkloads(self.kube, self.cache)
         self.secrets = KubeSecrets(self.kube, self.cache, self.workloads, lambda: self.seconds)
-        self.resources = ResourceWriter(self.kube, self.cache)
+        self.resources = ResourceWriter(self.kube, self.cache, self.overtaken.append)
 
     async def converge(self, **spec: Any) -> list[str] | Blocked:
         built = workload(**spec)
@@ -548,6 +549,17 @@ async def test_a_status_is_written_once(applied):
     assert applied.kube.writes == ["apply MemoryNamespace/status research"]
     assert await applied.resources.write_status(TENANT, entry_of(applied), status(2))
     assert MemoryNamespace.model_validate(entry_of(applied).body).status == status(2)
+
+
+async def test_only_who_was_overtaken_by_somebody_elses_change_is_to_be_looked_at_again(applied):
+    before = entry_of(applied)
+    await applied.resources.hold(TENANT, before)
+    await applied.resources.write_status(TENANT, before, status())
+    assert applied.overtaken == []
+
+    applied.kube.put(MEMORY_NAMESPACE, {"metadata": {"namespace": "team-a", "name": "research"}, "spec": {"a": "b"}})
+    await applied.resources.write_status(TENANT, before, status(2))
+    assert applied.overtaken == [TENANT]
 
 
 async def test_a_condition_that_another_added_is_no_reason_to_write(applied):

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 from kubernetes.aio.client import Configuration
+from polling import until
 
 from memory_contracts.errors import Conflict, NotFound, Rejected, Unavailable
 from memory_operator.controller.metrics import REGISTRY
@@ -156,9 +157,9 @@ async def test_what_waited_for_a_connection_is_not_sent_when_it_is_not_permitted
 
     async with server(b"silence", seen) as client:
         asking = asyncio.create_task(call(client, "GET", PATH, kind="Lease", seconds=0.5))
-        await asyncio.sleep(0.1)
+        await until(lambda: seen)
         writing = asyncio.create_task(call(client, "PATCH", PATH, {"spec": {}}, kind="Lease", permit=permit))
-        await asyncio.sleep(0.1)
+        await asyncio.sleep(0)  # it runs until it has to wait for the connection
         permitted = False
 
         with pytest.raises(Unavailable, match="no answer"):
