@@ -124,13 +124,22 @@ class Kube:
 def eventually(
     check: Callable[[], Any], seconds: float = WAIT_SECONDS, tell: Callable[[], str] = lambda: "it", every: float = 0.05
 ) -> Any:
-    """Return the first result of `check` that is neither None nor False; fail with what `tell` says."""
+    """Return the first result of `check` that is neither None nor False; fail with what `tell` says.
+
+    What `check` looks into may not be written yet: a part that is missing (LookupError, or TypeError of None) is "not
+    yet", and the reason of the failure if it stays so.
+    """
     deadline = time.monotonic() + seconds
-    while (result := check()) is None or result is False:
+    while True:
+        missing: Exception | None = None
+        try:
+            if (result := check()) is not None and result is not False:
+                return result
+        except (LookupError, TypeError) as error:
+            missing = error
         if time.monotonic() > deadline:
-            raise AssertionError(f"not so within {seconds:g} s: {tell()}")
+            raise AssertionError(f"not so within {seconds:g} s: {tell()}") from missing
         time.sleep(every)
-    return result
 
 
 def _path(kind: str, api_version: str, metadata: Mapping[str, Any]) -> str:

@@ -15,7 +15,7 @@ from typing import Any
 import httpx
 import pytest
 from controlplane import audit, binaries, network
-from controlplane.access import answer
+from controlplane.access import answer, connect, write_kubeconfig
 from controlplane.fake_kubelet import FakeKubelet
 from controlplane.kubectl import kubectl
 from controlplane.missing import Missing
@@ -113,6 +113,17 @@ def test_the_audit_log_names_who_wrote_and_who_only_read(control_plane: ControlP
     assert control_plane.audit_events(user="reader", since=begin) == []
     reads = control_plane.audit_events(user="reader", verbs=audit.READS, since=begin)
     assert [(each.verb, each.resource) for each in reads] == [("list", "configmaps")]
+
+
+def test_the_audit_log_tells_of_one_who_could_not_prove_to_be_anybody(
+    control_plane: ControlPlane, k8s_namespace: str, tmp_path: Path
+) -> None:
+    begin = control_plane.audit_position()
+    authority = control_plane.layout.certificates / "ca.crt"
+    with connect(write_kubeconfig(tmp_path / "nobody", control_plane.server, authority, {"token": "none"})) as nobody:
+        assert nobody.get(maps_of(k8s_namespace)).status_code == httpx.codes.UNAUTHORIZED
+    recorded = eventually(lambda: control_plane.audit_events(user="", verbs=audit.READS, since=begin))
+    assert [(each.verb, each.resource, each.code) for each in recorded] == [("list", "configmaps", 401)]
 
 
 def test_deployments_live_and_fall_ill_on_a_fake_node(

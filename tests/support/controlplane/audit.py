@@ -28,7 +28,10 @@ rules:
 
 @dataclass(frozen=True, slots=True)
 class AuditEvent:
-    """One request as the API server recorded it; `raw` is the whole record (audit.k8s.io/v1 Event)."""
+    """One request as the API server recorded it; `raw` is the whole record (audit.k8s.io/v1 Event).
+
+    Who could not prove to be anybody (401) has no name: `user` is empty.
+    """
 
     user: str
     verb: str
@@ -45,7 +48,7 @@ class AuditEvent:
         raw = json.loads(line)
         target = raw.get("objectRef", {})
         return cls(
-            user=raw["user"]["username"],
+            user=raw["user"].get("username", ""),
             verb=raw["verb"],
             resource=target.get("resource", ""),
             subresource=target.get("subresource", ""),
