@@ -180,7 +180,7 @@ class ControlPlane:
         """Return the kubeconfig of a user, made on the spot; what it may do, RBAC says."""
         return identify(self.layout, f"user-{name.replace('/', '_')}", name, groups)
 
-    def service_account(self, namespace: str, name: str, seconds: int = 3600) -> Path:
+    def service_account(self, namespace: str, name: str, seconds: int = 12 * 3600) -> Path:
         """Return the kubeconfig of a service account that exists; its token comes from the TokenRequest API."""
         where = f"/api/v1/namespaces/{namespace}/serviceaccounts/{name}/token"
         with self.client() as client:
