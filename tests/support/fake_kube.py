@@ -10,6 +10,8 @@ from copy import deepcopy
 from itertools import count
 from typing import Any
 
+from managed_fields import fields_of
+
 from memory_contracts.errors import Conflict
 from memory_operator.kube.in_flight import InFlight
 from memory_operator.kube.kinds import Kind, kind_of
@@ -161,16 +163,7 @@ def _take_back(now: Any, former: Mapping[str, Any], wanted: list[Mapping[str, An
 
 def _remember(now: Object, manifest: Mapping[str, Any], manager: str) -> None:
     entries = [each for each in now["metadata"].get("managedFields", ()) if each["manager"] != manager]
-    now["metadata"]["managedFields"] = [*entries, {"manager": manager, "fieldsV1": _fields(manifest)}]
-
-
-def _fields(value: Any) -> Object:
-    skipped = ("apiVersion", "kind", "name", "namespace", "uid")
-    return (
-        {f"f:{key}": _fields(each) for key, each in value.items() if key not in skipped}
-        if isinstance(value, dict)
-        else {}
-    )
+    now["metadata"]["managedFields"] = [*entries, {"manager": manager, "fieldsV1": fields_of(dict(manifest))}]
 
 
 def _without_version(body: Object) -> Object:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 from memory_contracts.conditions import Reason
-from memory_operator.kube.compare import differences, leftovers
+from memory_operator.kube.compare import differences, leftovers, takeovers
 from memory_operator.kube.kinds import Kind
 from memory_operator.providers.shapes import Blocked
 from memory_operator.specs.labels import Manifest
@@ -68,10 +68,18 @@ def plan_child(manifest: Manifest, live: Mapping[str, Any] | None, owner_uid: st
         )
     if "deletionTimestamp" in live["metadata"]:
         return []
-    changed = [*differences(manifest, live), *(f"no {path}" for path in leftovers(manifest, _owned_fields(live)))]
+    changed = _changed(manifest, live)
     if not changed:
         return []
     return [*_hand_over_replicas(manifest, live), Apply(f"correct {what}: {', '.join(changed[:5])}", manifest)]
+
+
+def _changed(manifest: Manifest, live: Mapping[str, Any]) -> list[str]:
+    """Return what is not as the manifest says, each field once."""
+    owned = _owned_fields(live)
+    found = list(differences(manifest, live))
+    taken = [path for path in takeovers(manifest, owned, live) if not any(each.startswith(path) for each in found)]
+    return [*found, *taken, *(f"no {path}" for path in leftovers(manifest, owned))]
 
 
 def is_ours(live: Mapping[str, Any], owner_uid: str) -> bool:

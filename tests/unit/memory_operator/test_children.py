@@ -4,6 +4,7 @@ from copy import deepcopy
 from typing import Any
 
 import pytest
+from managed_fields import fields_of
 from tenants import workload
 
 from memory_contracts.conditions import Reason
@@ -19,11 +20,23 @@ SCALED = workload(api={"autoscaling": {"minReplicas": 2, "maxReplicas": 5}}).dep
 
 
 def alive(manifest: dict[str, Any], owned: dict[str, Any] | None = None, **metadata: Any) -> dict[str, Any]:
-    """The object as the server gives it; `owned` are the fields that it knows the operator to have applied."""
+    """The object as the server gives it; `owned` are the fields that it knows us to have applied, else all."""
     live = deepcopy(manifest)
-    fields = [{"manager": FIELD_MANAGER, "operation": "Apply", "fieldsV1": owned}] if owned is not None else []
-    live["metadata"] |= {"uid": "live", "resourceVersion": "5", "managedFields": fields} | metadata
+    fields = fields_of(manifest) if owned is None else owned
+    entry = {"manager": FIELD_MANAGER, "operation": "Apply", "fieldsV1": fields}
+    live["metadata"] |= {"uid": "live", "resourceVersion": "5", "managedFields": [entry]} | metadata
     return live
+
+
+def without(manifest: dict[str, Any], *path: str) -> dict[str, Any]:
+    """What the operator still owns when somebody else has written the field at `path`."""
+    owned = fields_of(manifest)
+    *way, last = path
+    inner = owned
+    for name in way:
+        inner = inner[name]
+    del inner[last]
+    return owned
 
 
 def summaries(steps) -> list[str]:
@@ -69,8 +82,9 @@ def test_a_long_list_of_changes_is_cut():
 
 def test_what_the_operator_once_applied_and_no_longer_wants_is_taken_back():
     """Regression: a node selector that was removed from the specification stayed on the pods for ever."""
-    live = alive(DEPLOYMENT_MANIFEST, {"f:spec": {"f:template": {"f:spec": {"f:nodeSelector": {"f:disk": {}}}}}})
-    live["spec"]["template"]["spec"]["nodeSelector"] = {"disk": "ssd"}
+    before = deepcopy(DEPLOYMENT_MANIFEST)
+    before["spec"]["template"]["spec"]["nodeSelector"] = {"disk": "ssd"}
+    live = alive(before)
 
     assert summaries(plan_child(DEPLOYMENT_MANIFEST, live, OWNER)) == [
         "correct Deployment research-api: no spec.template.spec.nodeSelector"
@@ -78,10 +92,31 @@ def test_what_the_operator_once_applied_and_no_longer_wants_is_taken_back():
 
 
 def test_what_somebody_else_added_stays():
-    live = alive(DEPLOYMENT_MANIFEST, {"f:spec": {"f:replicas": {}}})
+    live = alive(DEPLOYMENT_MANIFEST)
     live["spec"]["template"]["spec"]["nodeSelector"] = {"disk": "ssd"}
 
     assert plan_child(DEPLOYMENT_MANIFEST, live, OWNER) == []
+
+
+def test_who_adds_to_a_selector_has_taken_it_over():
+    """Every value of the operator is still there, and yet no pod matches any more."""
+    live = alive(SERVICE_MANIFEST, without(SERVICE_MANIFEST, "f:spec", "f:selector"))
+    live["spec"]["selector"]["example.com/only"] = "nobody"
+
+    assert summaries(plan_child(SERVICE_MANIFEST, live, OWNER)) == ["correct Service research-api: spec.selector"]
+
+
+def test_what_was_changed_and_taken_over_is_named_once():
+    live = alive(SERVICE_MANIFEST, without(SERVICE_MANIFEST, "f:spec", "f:type"))
+    live["spec"]["type"] = "NodePort"
+
+    assert summaries(plan_child(SERVICE_MANIFEST, live, OWNER)) == ["correct Service research-api: spec.type"]
+
+
+def test_an_object_whose_owners_were_wiped_is_applied_again():
+    live = alive(SERVICE_MANIFEST, {})
+
+    assert summaries(plan_child(SERVICE_MANIFEST, live, OWNER)) == ["correct Service research-api: metadata, spec"]
 
 
 def test_what_is_being_deleted_is_waited_for():
@@ -145,13 +180,11 @@ def test_a_foreign_object_is_left_alone_also_while_it_is_being_deleted():
 
 # --- replicas and the autoscaler --------------------------------------------------------------------------------------
 
-OWNS_REPLICAS = {"f:spec": {"f:replicas": {}}}
-
 
 @pytest.mark.parametrize(("before", "kept"), [(3, 3), (1, 1), (0, 1)])
 def test_replicas_are_handed_over_to_the_autoscaler_before_we_give_them_up(before, kept):
     """Given up without that, they would fall back to one; at zero the autoscaler would leave them."""
-    live = alive(DEPLOYMENT_MANIFEST, OWNS_REPLICAS)
+    live = alive(DEPLOYMENT_MANIFEST)
     live["spec"]["replicas"] = before
 
     first, second = plan_child(SCALED, live, OWNER)
@@ -162,21 +195,21 @@ def test_replicas_are_handed_over_to_the_autoscaler_before_we_give_them_up(befor
 
 
 def test_replicas_that_are_not_ours_are_not_handed_over():
-    live = alive(SCALED, {"f:spec": {}})
+    live = alive(SCALED)
     live["spec"] |= {"replicas": 4, "minReadySeconds": 0}
 
     assert summaries(plan_child(SCALED, live, OWNER)) == ["correct Deployment research-api: spec.minReadySeconds"]
 
 
 def test_what_the_autoscaler_does_is_no_drift():
-    live = alive(SCALED, {"f:spec": {}})
+    live = alive(SCALED)
     live["spec"]["replicas"] = 4
 
     assert plan_child(SCALED, live, OWNER) == []
 
 
 def test_replicas_come_back_to_us_without_an_autoscaler():
-    live = alive(SCALED, {"f:spec": {}})
+    live = alive(SCALED)
     live["spec"]["replicas"] = 4
 
     assert summaries(plan_child(DEPLOYMENT_MANIFEST, live, OWNER)) == ["correct Deployment research-api: spec.replicas"]

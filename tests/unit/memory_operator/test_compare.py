@@ -6,9 +6,10 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from managed_fields import ATOMIC, fields_of
 from tenants import workload
 
-from memory_operator.kube.compare import content_digest, differences, leftovers, manifest_digest
+from memory_operator.kube.compare import content_digest, differences, leftovers, manifest_digest, takeovers
 
 unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 FULL = {
@@ -35,7 +36,11 @@ additions = st.dictionaries(st.from_regex(r"added[A-Z]", fullmatch=True), st.sam
 def lived_in(draw: st.DrawFn, value: Any) -> Any:
     """What the API server may make of `value`: more fields, more named items in any order, nothing that is empty."""
     if isinstance(value, dict):
-        kept = {key: draw(lived_in(each)) for key, each in value.items() if each not in ({}, []) or draw(st.booleans())}
+        kept = {
+            key: each if key in ATOMIC else draw(lived_in(each))
+            for key, each in value.items()
+            if each not in ({}, []) or draw(st.booleans())
+        }
         return kept | draw(additions)
     if not isinstance(value, list):
         return value
@@ -51,6 +56,20 @@ def leaves(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
     if inner is None:
         return [path]
     return [leaf for key, each in inner for leaf in leaves(each, (*path, key))]
+
+
+def within_wholes(
+    value: Any, path: tuple[Any, ...] = (), whole: tuple[Any, ...] | None = None
+) -> list[tuple[tuple[Any, ...], tuple[Any, ...]]]:
+    """The places of every mapping in what has one owner as a whole, and of that; no list is on the way to it."""
+    if not isinstance(value, dict) and whole is None:
+        return []
+    inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    own = [(path, whole)] if isinstance(value, dict) and whole else []
+    found = [
+        within_wholes(each, (*path, key), whole or ((*path, key) if key in ATOMIC else None)) for key, each in inner
+    ]
+    return [*own, *(pair for each in found for pair in each)]
 
 
 def at(value: Any, path: tuple[Any, ...]) -> Any:
@@ -175,30 +194,25 @@ def test_elsewhere_a_text_that_looks_like_a_quantity_is_a_text(place):
 # --- leftovers --------------------------------------------------------------------------------------------------------
 
 
-def owned(value: Any) -> dict[str, Any]:
-    """What the server would remember of the apply of `value`, for the lists that are used here."""
-    if isinstance(value, dict):
-        return {f"f:{key}": owned(each) for key, each in value.items()}
-    if isinstance(value, list) and value and isinstance(value[0], dict) and "name" in value[0]:
-        return {f'k:{{"name":"{each["name"]}"}}': {".": {}} | owned(each) for each in value}
-    return {}
-
-
 @unhurried
 @given(manifests)
 def test_what_is_still_wanted_is_no_leftover(manifest):
-    assert list(leftovers(manifest, owned(manifest))) == []
+    assert list(leftovers(manifest, fields_of(manifest))) == []
+
+
+IDENTITY = [("apiVersion",), ("kind",), ("metadata", "name"), ("metadata", "namespace")]
 
 
 @unhurried
 @given(st.data(), manifests)
 def test_whatever_is_no_longer_wanted_is_found(data, manifest):
-    places = [(*way, key) for *way, key in leaves(manifest) if not any(isinstance(each, int) for each in (*way, key))]
+    ways = [each for each in leaves(manifest) if not any(isinstance(key, int) for key in each)]
+    places = [each for each in ways if not any(key in ATOMIC for key in each[:-1]) and each not in IDENTITY]
     *way, key = data.draw(st.sampled_from(places))
     wanted = deepcopy(manifest)
     del at(wanted, tuple(way))[key]
 
-    assert list(leftovers(wanted, owned(manifest))) == [".".join((*way, key))]
+    assert list(leftovers(wanted, fields_of(manifest))) == [".".join((*way, key))]
 
 
 @pytest.mark.parametrize(
@@ -216,6 +230,91 @@ def test_whatever_is_no_longer_wanted_is_found(data, manifest):
 )
 def test_leftovers_are_found_in_lists_by_the_keys_of_the_server(desired, fields, found):
     assert list(leftovers(desired, fields)) == found
+
+
+# --- takeovers --------------------------------------------------------------------------------------------------------
+
+
+@unhurried
+@given(st.data(), manifests)
+def test_what_a_server_adds_is_no_takeover(data, manifest):
+    live = data.draw(lived_in(manifest))
+
+    assert list(takeovers(manifest, fields_of(manifest), live)) == []
+
+
+def owned_places(owned: dict[str, Any], path: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
+    """The place of every field and item that has an owner of its own, and brothers; what is empty needs none."""
+    inner = [(*path, name) for name in owned if name not in {".", "f:emptyDir"}]
+    deeper = [place for each in inner for place in owned_places(owned[each[-1]], each)]
+    return [*inner, *deeper] if len(inner) > 1 else deeper
+
+
+@unhurried
+@given(st.data(), manifests)
+def test_whatever_another_has_written_is_found(data, manifest):
+    owned = fields_of(manifest)
+    *way, last = data.draw(st.sampled_from(owned_places(owned)))
+    del at(owned, tuple(way))[last]
+
+    (found,) = takeovers(manifest, owned, manifest)
+
+    assert found.startswith((*way, last)[0].partition(":")[2])
+
+
+@unhurried
+@given(st.data(), st.sampled_from([each for each in MANIFESTS if within_wholes(each)]))
+def test_more_than_is_wanted_of_what_is_owned_as_a_whole_is_found(data, manifest):
+    """Regression: a key that was taken out of a node selector stayed in the pods for ever."""
+    live = deepcopy(manifest)
+    inner, place = data.draw(st.sampled_from(within_wholes(manifest)))
+    at(live, inner)["added"] = "x"
+
+    assert list(takeovers(manifest, fields_of(manifest), live)) == [".".join(place)]
+
+
+@pytest.mark.parametrize(
+    ("desired", "fields", "live", "found"),
+    [
+        ({"a": {"b": 1}}, {"f:a": {}}, {"a": {"b": 1}}, []),
+        ({"a": {"b": 1}}, {"f:a": {}}, {"a": {"b": 1, "c": 2}}, ["a"]),
+        ({"a": {"b": 1}}, {"f:a": {"f:b": {}}}, {"a": {"b": 1, "c": 2}}, []),
+        ({"a": {"b": 1, "c": 2}}, {"f:a": {"f:b": {}}}, {"a": {"b": 1, "c": 2}}, ["a.c"]),
+        ({"a": {"b": 1}}, {}, {"a": {"b": 1}}, ["a"]),
+        ({"a": {}, "b": [], "c": None}, {}, {}, []),
+        ({"a": 0, "b": False}, {}, {"a": 0, "b": False}, ["a", "b"]),
+        ({"a": [{"port": 1}]}, {"f:a": {}}, {"a": [{"port": 1, "protocol": "TCP"}]}, []),
+        ({"a": [{"port": 1}]}, {"f:a": {}}, {"a": [{"port": 1, "endPort": 9}]}, ["a"]),
+        ({"a": [{"peer": {}}]}, {"f:a": {}}, {"a": [{"peer": {"labels": {"x": "y"}}}]}, ["a"]),
+        ({"a": [{"peer": {"x": 1}}]}, {"f:a": {}}, {"a": [{"peer": {"x": 1}, "other": {}}]}, []),
+        ({"a": ["x", "y"]}, {"f:a": {'v:"x"': {}}}, {"a": ["x", "y"]}, ["a[1]"]),
+        ({"a": ["x"]}, {"f:a": {}}, {"a": ["x"]}, []),
+    ],
+)
+def test_takeovers_are_found_as_the_server_keeps_owners(desired, fields, live, found):
+    assert list(takeovers(desired, fields, live)) == found
+
+
+TCP_9595 = 'k:{"port":9595,"protocol":"TCP"}'
+
+
+@pytest.mark.parametrize(
+    ("items", "fields", "found"),
+    [
+        ([{"name": "x"}, {"name": "y"}], {'k:{"name":"x"}': {}}, ["a[y]"]),
+        ([{"port": 9595}], {TCP_9595: {}}, []),
+        ([{"port": 9595}, {"port": 1}], {TCP_9595: {}}, ["a[1]"]),
+        ([{"port": 9595, "to": {"b": 1}}], {TCP_9595: {"f:port": {}, "f:to": {}}}, []),
+    ],
+)
+def test_items_are_found_by_the_keys_of_the_server(items, fields, found):
+    assert list(takeovers({"a": items}, {"f:a": fields}, {"a": items})) == found
+
+
+def test_the_name_of_an_object_has_no_owner():
+    named = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "x", "namespace": "y", "labels": {"a": "b"}}}
+
+    assert list(takeovers(named, {"f:metadata": {"f:labels": {}}}, named)) == []
 
 
 # --- digests ----------------------------------------------------------------------------------------------------------
