@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 
 from memory_contracts.conditions import ConditionStatus, ConditionType, Reason
+from memory_contracts.database.migrations import all_migrations
 from memory_contracts.errors import PlatformError, Rejected
 from memory_contracts.settings import split_tokens
 from memory_contracts.v1alpha1 import MemoryCluster, MemoryNamespace, MemoryNamespaceStatus
@@ -102,6 +104,8 @@ class _Pass:
         await self._gate(ConditionType.CLAIMED, self._claim(backends))
         self._go_on()
         tenant, workload = await self._credentials(backends)
+        if any(each.stage == "post" for each in all_migrations()):
+            tenant = replace(tenant, old_code_gone=await self._rolled_out(workload))
         correct = self._note_inputs(tenant, workload)
         self._go_on()
         results = await all_of(
@@ -202,6 +206,14 @@ class _Pass:
             applied=summaries if correct else (),
             withheld=() if correct else summaries,
         )
+
+    async def _rolled_out(self, workload: Workload) -> bool:
+        """Return whether no process runs that an earlier manifest has started."""
+        target = self._world.workloads
+        if await target.plan(self._namespace, workload):
+            return False
+        found = await target.availability(self._namespace, workload)
+        return found.rolled_out and not found.leaving
 
     async def _run_api(self, workload: Workload, correct: bool) -> StageResult:
         target = self._world.workloads

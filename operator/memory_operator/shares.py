@@ -56,6 +56,7 @@ class PostgresShare:
             uid=tenant.namespace.metadata.uid,
             access=access_of(tenant.namespace),
             predecessors=predecessors,
+            old_code_gone=tenant.old_code_gone,
         )
 
     @property

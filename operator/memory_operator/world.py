@@ -22,7 +22,8 @@ from memory_operator.specs.workload import Workload
 class Availability:
     """How far the workload is: `ready` of `wanted` processes answer their readiness probe, `present` exist.
 
-    `rolled_out` says that all of them run what the manifest says. `reason` and `detail` say what is missing.
+    `rolled_out` says that all of them run what the manifest says; beside them some may be `leaving`. `reason` and
+    `detail` say what is missing.
     """
 
     endpoint: str
@@ -33,6 +34,7 @@ class Availability:
     present: int = 0
     rolled_out: bool = True
     selector: str = ""
+    leaving: int = 0
 
     @property
     def complete(self) -> bool:

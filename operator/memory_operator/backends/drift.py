@@ -45,7 +45,9 @@ def keep(shares: dict[str, S], tenant: Tenant, share: S) -> S:
 
 
 async def drifted(servers: Servers, shares: Shares) -> set[str]:
-    """Return the tenants that are not as they were left: a constant number of questions for all of them.
+    """Return the tenants that are not as they were left.
+
+    Postgres and Redis are asked once for all of them, Kafka a few times, Qdrant once for each of its turn.
 
     A backend that does not answer says nothing about anybody; that it does not answer is its condition.
     """

@@ -37,6 +37,7 @@ def _deployment_facts(body: Mapping[str, Any], status: Mapping[str, Any]) -> Map
 
 def _slice_facts(body: Mapping[str, Any]) -> Mapping[str, Any]:
     service = body["metadata"].get("labels", _NONE).get(SERVICE_NAME, "")
+    found = [each.get("conditions", _NONE) for each in body.get("endpoints") or ()]
     # Ready unless it says that it is not (discovery/v1, EndpointConditions).
-    ready = [each.get("conditions", _NONE).get("ready") is not False for each in body.get("endpoints") or ()]
-    return {"service": service, "ready": sum(ready)}
+    ready = [each.get("ready") is not False for each in found]
+    return {"service": service, "ready": sum(ready), "leaving": sum(each.get("terminating") is True for each in found)}

@@ -95,7 +95,8 @@ class KubeWorkloads:
         deployment = self._cache.child(owner, DEPLOYMENT, workload.deployment["metadata"]["name"])
         service = workload.service["metadata"]["name"]
         facts = deployment.facts if deployment else {}
-        ready = sum(each.facts["ready"] for each in self._slices(owner, service))
+        slices = self._slices(owner, service)
+        ready = sum(each.facts["ready"] for each in slices)
         wanted = workload.deployment["spec"].get("replicas", facts.get("wanted", 1))
         reason, detail = _explain(facts, self._stuck(owner))
         return Availability(
@@ -107,6 +108,7 @@ class KubeWorkloads:
             detail=detail,
             present=facts.get("replicas", 0),
             rolled_out=_rolled_out(facts, wanted),
+            leaving=sum(each.facts["leaving"] for each in slices),
             selector=",".join(f"{name}={value}" for name, value in selector_labels(names, "api").items()),
         )
 

@@ -42,13 +42,17 @@ NO_CREDENTIALS = Credentials(api_token="", postgres_passwords={})
 
 @dataclass(frozen=True, slots=True)
 class Tenant:
-    """One MemoryNamespace with all that its manifests are made of. `postgres_ca` holds certificates in PEM."""
+    """One MemoryNamespace with all that its manifests are made of. `postgres_ca` holds certificates in PEM.
+
+    `old_code_gone` says that every process that is left runs what the manifests say.
+    """
 
     namespace: MemoryNamespace
     cluster: MemoryCluster
     listen: Listen
     credentials: Credentials
     postgres_ca: str | None = None
+    old_code_gone: bool = False
 
     @property
     def names(self) -> TenantNames:

@@ -1,5 +1,6 @@
 """The reconcile on a real database and real processes: what the conditions say in each situation."""
 
+import asyncio
 import os
 import signal
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -12,7 +13,9 @@ from uuid import uuid4
 import asyncpg
 import pytest
 
+import memory_operator.reconcile as reconciling
 from memory_contracts.conditions import Condition
+from memory_contracts.database.migrations import Migration, all_migrations
 from memory_contracts.errors import Rejected
 from memory_contracts.naming import TenantNames
 from memory_contracts.reasons import ConditionStatus, ConditionType, Reason
@@ -23,6 +26,7 @@ from memory_operator.local.process_target import ProcessTarget
 from memory_operator.local.secrets import LocalSecretStore
 from memory_operator.local.state import StateDirectory
 from memory_operator.local.world import open_world
+from memory_operator.providers.postgres import tenant as postgres_tenant
 from memory_operator.providers.shapes import Blocked, Step
 from memory_operator.reconcile import reconcile
 from memory_operator.specs.tenant import Listen
@@ -220,6 +224,54 @@ async def test_an_edit_reaches_every_process_and_is_no_drift(machine, eventually
 
     assert ["SOMA_LOG_LEVEL" in start for start in machine.starts()] == [False, False, True, True]
     assert machine.namespace.status.drift is None
+
+
+PREPARING = Migration(len(all_migrations()) + 1, "pre", "prepare", "create table prepared (id int)")
+CLEARING = Migration(len(all_migrations()) + 2, "post", "clear up", "create table cleared (id int)")
+
+
+async def made(machine: Machine) -> list[str]:
+    """Which of the tables of the two migrations there are."""
+    query = (
+        "select tablename from pg_tables where schemaname = $1 and tablename = any ('{prepared,cleared}') order by 1"
+    )
+    return [row["tablename"] for row in await machine.sql(query, machine.names.schema)]
+
+
+async def test_what_clears_up_after_an_upgrade_waits_until_the_last_old_process_is_gone(
+    machine, eventually, monkeypatch
+):
+    machine.edit(api={"replicas": 2})
+    await eventually(machine.synced)
+    for module in (reconciling, postgres_tenant):
+        monkeypatch.setattr(module, "all_migrations", lambda: (*all_migrations(), PREPARING, CLEARING))
+    (machine.target.folder / "unready").touch()
+    machine.edit(api={"replicas": 2, "logLevel": "debug"})
+
+    await machine.reconcile()
+    for _ in range(5):  # one process of two is replaced, and does not answer
+        await asyncio.sleep(0.1)
+        assert (await machine.reconcile())["Synced"].status is not ConditionStatus.TRUE
+        assert await made(machine) == ["prepared"]
+    (machine.target.folder / "unready").unlink()
+    await eventually(machine.synced)
+    await machine.reconcile()
+
+    assert await made(machine) == ["cleared", "prepared"]
+
+
+async def test_in_an_empty_schema_and_where_nothing_runs_there_is_nothing_to_wait_for(
+    machine, new_machine, eventually, monkeypatch
+):
+    await eventually(machine.ready)
+    machine.edit(state="Hibernated")
+    await eventually(lambda: machine.until(lambda found: found["Synced"].status is ConditionStatus.TRUE))
+    for module in (reconciling, postgres_tenant):
+        monkeypatch.setattr(module, "all_migrations", lambda: (*all_migrations(), PREPARING, CLEARING))
+
+    await machine.reconcile()
+
+    assert await made(machine) == ["cleared", "prepared"]
 
 
 async def test_drift_in_the_database_is_repaired_by_the_next_pass_and_counted(machine, eventually):

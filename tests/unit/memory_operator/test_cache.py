@@ -458,7 +458,17 @@ def test_endpoints_are_counted_for_their_service(cache):
     assert cache.see(ENDPOINT_SLICE, endpoints(3, True, True)) == {TENANT}
 
     (found,) = cache.children(TENANT)
-    assert found.facts == {"service": "research-api", "ready": 2}
+    assert found.facts == {"service": "research-api", "ready": 2, "leaving": 0}
+
+
+def test_a_pod_that_ends_counts_as_leaving_until_it_is_gone(cache):
+    ending = {"conditions": {"ready": False, "serving": True, "terminating": True}}
+    slice_of_two = endpoints(1, True)
+    cache.see(ENDPOINT_SLICE, slice_of_two | {"endpoints": [*slice_of_two["endpoints"], ending]})
+
+    assert (cache.children(TENANT)[0].facts["ready"], cache.children(TENANT)[0].facts["leaving"]) == (1, 1)
+    assert cache.see(ENDPOINT_SLICE, endpoints(2, True)) == {TENANT}, "what waits for it goes on"
+    assert cache.children(TENANT)[0].facts["leaving"] == 0
 
 
 def test_an_endpoint_that_does_not_say_otherwise_is_ready(cache):

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from memory_contracts.conditions import Reason
-from memory_contracts.database.migrations import Migration, all_migrations
+from memory_contracts.database.migrations import Applied, Migration, all_migrations
+from memory_contracts.database.structure import name_of, structure
 from memory_contracts.naming import TenantNames
 from memory_operator.providers.postgres.deletion import plan_deletion
 from memory_operator.providers.postgres.plan import plan, tables_of
@@ -81,7 +82,7 @@ def converged(desired: DesiredTenant = DESIRED) -> ObservedTenant:
                 ObservedObjects("sequence", desired.owner_role, sequences, ("memories_seq_seq",)),
                 ObservedObjects("function", desired.owner_role, None, ("settle",)),
             ),
-            applied={each.version: each.checksum for each in all_migrations()},
+            applied={each.version: Applied(each.stage, each.checksum) for each in all_migrations()},
         ),
     )
 
@@ -245,7 +246,7 @@ def test_an_administrator_that_inherits_nothing_is_told_so():
 
 
 def test_a_schema_newer_than_this_build_is_rejected():
-    blocked = plan(DESIRED, with_schema(applied={9999: "x"}))
+    blocked = plan(DESIRED, with_schema(applied={9999: Applied("post", "x")}))
 
     assert isinstance(blocked, Blocked)
     assert blocked.reason is Reason.REJECTED
@@ -283,12 +284,60 @@ def test_tables_without_a_record_of_migrations_block():
 
 def test_the_tables_of_the_migrations_are_known():
     assert {"memories", "vectors", "outbox", "metadata"} <= TABLES
-    later = Migration(2, "later", "create table more (id int);\ndrop table outbox;\n")
+    later = Migration(2, "post", "later", "create table more (id int);\ndrop table outbox;\n")
 
     assert tables_of((*all_migrations(), later)) == TABLES - {"outbox"} | {"more"}
 
 
-def test_a_sweep_that_did_not_look_at_migrations_plans_none():
+def test_indexes_and_functions_that_are_gone_are_made_anew():
+    lost = [each for each in structure() if each.startswith(("index vocabulary_trigrams", "function settle"))]
+
+    assert summaries(with_schema(lost=tuple(lost))) == [
+        f"make {name_of(each)} of schema {DESIRED.schema} anew" for each in lost
+    ]
+
+
+def test_a_column_that_is_gone_blocks_and_nothing_is_made_anew():
+    lost = tuple(each for each in structure() if each.startswith(("column memories.words", "index memories_words")))
+
+    blocked = plan(DESIRED, with_schema(lost=lost))
+
+    assert blocked == Blocked(
+        Reason.BLOCKED,
+        f"in schema {DESIRED.schema} somebody has dropped or changed column memories.words; undo that, or restore the "
+        "schema from a backup",
+    )
+
+
+LATER = Migration(len(all_migrations()) + 1, "post", "clear up", "drop table vocabulary")
+
+
+@pytest.mark.parametrize(
+    ("gone", "connected", "steps"),
+    [
+        (False, None, 0),
+        (True, None, 1),
+        (True, LATER.version, 1),
+        (True, LATER.version - 1, 0),
+        (True, 0, 0),
+        (False, LATER.version, 0),
+    ],
+)
+def test_what_clears_up_waits_for_the_roll_out_and_for_processes_of_an_older_image(gone, connected, steps):
+    desired = replace(DESIRED, migrations=(*all_migrations(), LATER), old_code_gone=gone)
+    observed = with_role(DESIRED.active.role, oldest_code=connected)
+
+    assert len(summaries(observed, desired)) == steps
+
+
+@pytest.mark.parametrize("applied", [{}, None], ids=["before the migrations", "unreadable"])
+def test_what_the_migrations_have_yet_to_make_is_not_lost(applied):
+    lines = summaries(with_schema(lost=structure(), applied=applied, objects=()))
+
+    assert not [each for each in lines if "anew" in each]
+
+
+def test_migrations_that_cannot_be_read_need_no_step():
     assert plan(DESIRED, with_schema(applied=None)) == []
 
 

@@ -96,12 +96,9 @@ class PostgresBackend:
             yield PostgresSession(connection, self._observer, self._passwords, opening, guard)
 
     async def drifted(self, tenants: Sequence[DesiredTenant]) -> set[str]:
-        """Return which of `tenants` are not as they should be, by one query for all; changes nothing.
-
-        Applied migrations are left to the passes: they change with the build, not by themselves.
-        """
+        """Return which of `tenants` are not as they should be, by one query for all; changes nothing."""
         async with self.connection() as connection:
-            rows = await self._observer.rows(connection, tenants, with_migrations=False)
+            rows = await self._observer.rows(connection, tenants, with_structure=True)
         found: set[str] = set()
         for number, (desired, row) in enumerate(zip(tenants, rows, strict=True)):
             if number % TENANTS_AT_A_STRETCH == 0:

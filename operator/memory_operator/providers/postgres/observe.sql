@@ -1,15 +1,18 @@
 -- What is there. Parameters are bound; a role or schema that is missing gives null, never an error.
 
 -- name: tenants
--- One row for each tenant asked for, in that order: $1 schemas, $2 owner roles, $3 and $4 login roles; $5 asks for the
--- applied migrations too. The sweep over all tenants and the pass over one use this same query.
+-- One row for each tenant asked for, in that order: $1 schemas, $2 owner roles, $3 and $4 login roles; $5 are the lines
+-- that describe the structure of each schema. The sweep over all tenants and the pass over one use this same query.
 --
 -- Objects of a schema are found by their dependency on it, for pg_class has no index by schema: so a pass costs the same
 -- however many tenants there are. pg_stat_activity would join names that nobody needs here, and each new schema anywhere
 -- lets a session plan this anew. ts_stat() is the one built-in function of every build that runs a text as a query.
-with sessions (counted) as materialized (
-    select coalesce(jsonb_object_agg(usesysid, number), '{}')
-      from (select usesysid, count(*) as number from pg_stat_get_activity(null)
+with sessions (counted, oldest) as materialized (
+    select coalesce(jsonb_object_agg(usesysid, number), '{}'), coalesce(jsonb_object_agg(usesysid, code), '{}')
+      from (select usesysid, count(*) as number,
+                   min(case when application_name like 'memory %' then
+                       coalesce(substring(application_name from '^memory ([0-9]{1,9}) ')::int, 0) end) as code
+              from pg_stat_get_activity(null)
              where usesysid is not null group by usesysid) as each_role
 )
 select {server},
@@ -29,6 +32,7 @@ select {server},
                    'admin_may_be', pg_has_role(admin.oid, r.oid, 'USAGE') and pg_has_role(admin.oid, r.oid,
                        case when current_setting('server_version_num')::int < 160000 then 'MEMBER' else 'SET' end),
                    'sessions', coalesce(((select counted from sessions) ->> r.oid::text)::int, 0),
+                   'oldest_code', ((select oldest from sessions) ->> r.oid::text)::int,
                    'oid', r.oid,
                    'verifier', {verifier}))
           from pg_roles r
@@ -55,12 +59,12 @@ select {server},
                                         where p.refclassid = 'pg_namespace'::regclass and p.refobjid = n.oid
                                           and p.classid = 'pg_proc'::regclass) as object
                                 group by kind, owner, acl) as alike),
+                   'lost', {lost},
                    'applied', case
-                       when not $5 then null
                        when m.oid is null then array[]::text[]
                        when has_schema_privilege(n.oid, 'USAGE') and has_table_privilege(m.oid, 'SELECT') then
                            array(select word from ts_stat(format(
-                               'select array_to_tsvector(array[version || '':'' || checksum]) from %I.schema_migrations',
+                               'select array_to_tsvector(array[concat_ws('':'', version, stage, checksum)]) from %I.schema_migrations',
                                n.nspname)))
                    end)
           from pg_namespace n
@@ -100,6 +104,51 @@ current_setting('server_version_num')::int as version,
   left join (select n.oid, n.nspname, n.nspacl, n.nspowner
                from pg_extension e join pg_namespace n on n.oid = e.extnamespace
               where e.extname = 'pg_trgm') as x on true
+
+-- name: lost
+-- Part of the first: the lines that do not hold.
+case when m.oid is not null then array(select unnest($5::text[]) except {structure} order by 1) end
+
+-- name: not_looked_for
+-- Part of the first, where they are known to hold: to plan that part would take twice as long as all others.
+case when $5::text[] is null then array[]::text[] end
+
+-- name: structure
+-- Part of that: a line for each column, index, constraint and function of schema n. Nothing in a line depends on the
+-- version of the server or on the name of the schema.
+select case p.classid
+       when 'pg_class'::regclass then described.line
+       when 'pg_proc'::regclass then (
+           select format('function %s(%s) %s', f.proname, oidvectortypes(f.proargtypes),
+                      concat_ws(' ', f.prorettype::regtype, case when f.prosecdef then 'definer' end,
+                          case when f.proconfig is not null then 'set' end, md5(f.prosrc)))
+             from pg_proc f where f.oid = p.objid)
+       end
+  from pg_depend p
+  left join lateral (
+      select format('column %s.%s %s', c.relname, a.attname,
+                 concat_ws(' ', format_type(a.atttypid, a.atttypmod),
+                     case when a.attnotnull then 'not null' end,
+                     case when a.atthasdef then 'default' end,
+                     nullif(a.attidentity, ''), nullif(a.attgenerated, ''))) as line
+        from pg_class c join pg_attribute a on a.attrelid = c.oid
+       where c.oid = p.objid and c.relkind = 'r' and a.attnum > 0 and not a.attisdropped
+      union all
+      select format('index %s on %s (%s)', i.relname, c.relname,
+                 concat_ws(' ', h.amname, x.indkey, case when x.indisunique then 'unique' end,
+                     case when x.indpred is not null then 'partial' end,
+                     case when not x.indisvalid then 'invalid' end))
+        from pg_class c join pg_index x on x.indrelid = c.oid
+        join pg_class i on i.oid = x.indexrelid join pg_am h on h.oid = i.relam
+       where c.oid = p.objid and c.relkind = 'r'
+      union all
+      select format('constraint %s on %s (%s)', k.conname, c.relname,
+                 concat_ws(' ', k.contype, k.conkey,
+                     case when not k.convalidated then 'not valid' end))
+        from pg_class c join pg_constraint k on k.conrelid = c.oid
+       where c.oid = p.objid and c.relkind = 'r' and k.contype <> 'n'
+  ) as described on p.classid = 'pg_class'::regclass
+ where p.refclassid = 'pg_namespace'::regclass and p.refobjid = n.oid
 
 -- name: verifier
 -- What is stored about a password; for who may read it.

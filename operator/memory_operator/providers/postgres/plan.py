@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from functools import cache
 
 from memory_contracts.conditions import Reason
-from memory_contracts.database.migrations import Migration, pending
+from memory_contracts.database.migrations import Migration, due
+from memory_contracts.database.structure import making_of, name_of
 from memory_contracts.errors import Rejected
 from memory_operator.providers.postgres.marks import Mark, is_ours
 from memory_operator.providers.postgres.privileges import extension_usage, privileges, privileges_before_tables
@@ -42,6 +43,7 @@ def plan(desired: DesiredTenant, observed: ObservedTenant) -> list[Step] | Block
             *extension_usage(desired, observed),
             *privileges_before_tables(desired, observed),
             *_migrations(desired, observed),
+            *_indexes_and_functions(desired, observed),
             *privileges(desired, observed),
             *end_sessions(observed, tuple(slot.role for slot in desired.slots if not desired.may_log_in(slot))),
         ]
@@ -67,7 +69,7 @@ def _blocked(desired: DesiredTenant, observed: ObservedTenant) -> Blocked | None
     for name, role in observed.roles.items():
         if not is_ours(role.comment, role_mark, desired.predecessors):
             return _foreign("role", name, role.comment, role_mark)
-    return _lost_tables(desired, schema) if schema else None
+    return (_lost_tables(desired, schema) or _lost_parts(desired, schema)) if schema else None
 
 
 def foreign_owner(desired: DesiredTenant, schema: ObservedSchema, reason: Reason) -> Blocked:
@@ -106,6 +108,23 @@ def _lost_tables(desired: DesiredTenant, schema: ObservedSchema) -> Blocked | No
     return None
 
 
+def _lost_parts(desired: DesiredTenant, schema: ObservedSchema) -> Blocked | None:
+    """What holds or guards data is not made anew: nobody knows what happened to the rows meanwhile."""
+    if lost := [name_of(line) for line in _lost(desired, schema) if not making_of(line, desired.migrations)]:
+        return Blocked(
+            Reason.BLOCKED,
+            f"in schema {desired.schema} somebody has dropped or changed {', '.join(lost[:5])}; "
+            "undo that, or restore the schema from a backup",
+        )
+    return None
+
+
+def _lost(desired: DesiredTenant, schema: ObservedSchema) -> tuple[str, ...]:
+    """Return the lines of the structure that do not hold, once all migrations have run."""
+    up_to_date = (schema.applied or {}).keys() == {each.version for each in desired.migrations}
+    return schema.lost or () if up_to_date else ()
+
+
 @cache
 def tables_of(migrations: tuple[Migration, ...]) -> frozenset[str]:
     """Return the tables that exist after `migrations`, for any administrator could drop one."""
@@ -134,7 +153,24 @@ def _schema(desired: DesiredTenant, observed: ObservedTenant) -> Iterator[Step]:
 def _migrations(desired: DesiredTenant, observed: ObservedTenant) -> Iterator[Step]:
     applied, owner = observed.schema.applied if observed.schema else {}, observed.roles.get(desired.owner_role)
     if applied is not None:
-        if steps := pending(applied, desired.migrations):
-            yield Migrate(desired.schema, extension_schema(observed), tuple(steps))
+        gone = desired.old_code_gone and not _old_code(desired, observed)
+        if steps := due(applied, desired.migrations, old_code_gone=gone):
+            yield Migrate(desired.schema, extension_schema(observed), tuple(steps), gone)
     elif owner is None or not owner.admin_may_be:  # it cannot be read before the administrator may act as the owner
         yield Migrate(desired.schema, extension_schema(observed), ())
+
+
+def _old_code(desired: DesiredTenant, observed: ObservedTenant) -> bool:
+    """Whether an API process is connected that does not know the newest migration: its image may be older than we."""
+    newest = max((each.version for each in desired.migrations), default=0)
+    known = [role.oldest_code for role in observed.roles.values() if role.oldest_code is not None]
+    return any(each < newest for each in known)
+
+
+def _indexes_and_functions(desired: DesiredTenant, observed: ObservedTenant) -> Iterator[Step]:
+    """Make anew what can be, from the migration it came with."""
+    path = {"schema": desired.schema, "extension_schema": extension_schema(observed)}
+    for line in _lost(desired, observed.schema) if observed.schema else ():
+        if making := making_of(line, desired.migrations):
+            sql = f"{statement('set_path', **path)};\n{making}\n{statement('reset_path')}"
+            yield Execute(f"make {name_of(line)} of schema {desired.schema} anew", sql, as_owner=True, slow=True)

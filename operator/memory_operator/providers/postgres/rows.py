@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from memory_contracts.database.migrations import Applied
 from memory_operator.providers.postgres.acl import parse_acl
 from memory_operator.providers.postgres.tenant import (
     DesiredTenant,
@@ -28,16 +29,18 @@ _ROLE_FIELDS = (
     "may_use_extension",
     "admin_may_be",
     "sessions",
+    "oldest_code",
 )
 
 
-def parameters(tenants: Sequence[DesiredTenant]) -> tuple[list[str], list[str], list[str], list[str]]:
-    """Return what the query is asked with, in the order of `tenants`."""
+def parameters(tenants: Sequence[DesiredTenant]) -> tuple[list[str], list[str], list[str], list[str], list[str]]:
+    """Return what the query is asked with, in the order of `tenants`; all of them have the same structure."""
     return (
         [each.schema for each in tenants],
         [each.owner_role for each in tenants],
         [each.slots[0].role for each in tenants],
         [each.slots[1].role for each in tenants],
+        list(tenants[0].structure) if tenants else [],
     )
 
 
@@ -91,8 +94,14 @@ def _schema(found: Mapping[str, Any]) -> ObservedSchema:
             )
             for each in found["objects"] or ()
         ),
-        applied=None if applied is None else {int(each[0]): each[2] for each in (x.partition(":") for x in applied)},
+        lost=None if found["lost"] is None else tuple(found["lost"]),
+        applied=None if applied is None else dict(map(_applied, applied)),
     )
+
+
+def _applied(word: str) -> tuple[int, Applied]:
+    version, stage, checksum = word.split(":")
+    return int(version), Applied(stage, checksum)
 
 
 def _known(defaults: Mapping[str, Sequence[str]] | None) -> Iterable[tuple[str, Sequence[str]]]:

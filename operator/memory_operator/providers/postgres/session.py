@@ -110,7 +110,8 @@ class PostgresSession:
     async def _migrate(self, desired: DesiredTenant, step: Migrate) -> None:
         path = statement("set_path", schema=step.schema, extension_schema=step.extension_schema)
         await self._connection.execute(f"{statement('assume_role', role=desired.owner_role)};\n{path}")
-        await migrate(_OpenTransaction(self._connection))
+        waiting = _OpenTransaction(self._connection)
+        await migrate(waiting, desired.migrations, old_code_gone=step.old_code_gone)
         await self._connection.execute(f"{statement('reset_role')};\n{statement('reset_path')}")
 
     async def _end_sessions(self, roles: Sequence[str]) -> None:

@@ -37,6 +37,7 @@ class Migrate:
     schema: str
     extension_schema: str
     steps: tuple[Migration, ...]
+    old_code_gone: bool = False
 
     @property
     def summary(self) -> str:

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
 from memory_contracts import naming
-from memory_contracts.database.migrations import Migration, all_migrations
+from memory_contracts.database.migrations import Applied, Migration, all_migrations
+from memory_contracts.database.structure import structure
 from memory_contracts.settings import RuntimeSettings
 from memory_operator.providers.postgres.acl import Acl, Privileges
 from memory_operator.providers.postgres.marks import Mark
@@ -52,6 +53,7 @@ class DesiredTenant:
     """What Postgres should hold for one tenant.
 
     `predecessors` are the uids of earlier objects of the same name whose released claim this one has taken over.
+    `old_code_gone` says that no process runs any more that an earlier build has started.
     """
 
     tenant: str
@@ -64,6 +66,8 @@ class DesiredTenant:
     predecessors: frozenset[str] = frozenset()
     statement_timeout: str = "60s"
     migrations: tuple[Migration, ...] = ()
+    structure: tuple[str, ...] = ()
+    old_code_gone: bool = False
 
     @property
     def active(self) -> Slot:
@@ -99,6 +103,7 @@ class ObservedRole:
     """A role as it is.
 
     `settings` are those of ALTER ROLE … SET, `settings_here` those of ALTER ROLE … IN DATABASE … SET, which win.
+    `oldest_code` is the newest migration that the oldest of the connected API processes knows.
     """
 
     comment: str | None
@@ -113,6 +118,7 @@ class ObservedRole:
     may_use_extension: bool = True
     admin_may_be: bool = True
     sessions: int = 0
+    oldest_code: int | None = None
     password: PasswordState = "unknown"  # noqa: S105 - a state, not a password
 
     @property
@@ -140,8 +146,9 @@ class ObservedObjects:
 class ObservedSchema:
     """A schema as it is.
 
-    `defaults` are the privileges that new objects of the owner get. `applied` is version → checksum of the migrations,
-    None when it was not looked at or cannot be read yet.
+    `defaults` are the privileges that new objects of the owner get. `applied` are the migrations by version,
+    None when it cannot be read yet. `lost` are the lines of the structure that hold no longer, None when
+    nobody looked.
     """
 
     comment: str | None
@@ -149,7 +156,8 @@ class ObservedSchema:
     acl: Acl
     defaults: Mapping[ObjectKind, Acl]
     objects: tuple[ObservedObjects, ...]
-    applied: Mapping[int, str] | None
+    applied: Mapping[int, Applied] | None
+    lost: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,6 +188,7 @@ def desired_tenant(
     uid: str = "",
     access: Access = "full",
     predecessors: frozenset[str] = frozenset(),
+    old_code_gone: bool = False,
 ) -> DesiredTenant:
     """Return what a namespace with this many API processes needs; a slot without a password is closed."""
     # The field's default, whatever the operator's own environment says; and one process more runs during a roll-out.
@@ -197,4 +206,6 @@ def desired_tenant(
         access=access,
         predecessors=predecessors,
         migrations=all_migrations(),
+        structure=structure(),
+        old_code_gone=old_code_gone,
     )

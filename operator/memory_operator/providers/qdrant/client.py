@@ -91,18 +91,17 @@ class QdrantBackend:
                 raise type(error)(f"{step.summary}: {error.detail}", reason=error.reason) from error
             logger.info(step.summary, extra={"event": "qdrant.step", "tenant": desired.tenant})
 
-    async def drifted(self, all_desired: Sequence[DesiredCollection], look_into: int = LOOKED_INTO) -> set[str]:
+    async def drifted(self, all_desired: Sequence[DesiredCollection], at_least: int = LOOKED_INTO) -> set[str]:
         """Return the tenants whose collection, alias, mark, vectors or payload indexes are not as desired.
 
         Two requests tell, for any number of tenants, which collections and aliases are missing or lead elsewhere.
-        Marks, vectors and indexes are told of one collection at a time, so `look_into` requests, eight at once, see to
-        that: of that many tenants a sweep, taking turns. With n tenants such a change is found after at most
-        ceil(n / `look_into`) sweeps; with the default that is one sweep up to 300 tenants.
+        Marks, vectors and indexes are told of one collection at a time, eight at once. A sweep asks so of `at_least` so
+        many tenants, and of half of them where there are more: such a change is found after at most two sweeps.
         """
         version, listing = await self._known_version(), await self._listing()
         found = {each.tenant for each in all_desired if differs(each, listing)}
         rest = [each for each in all_desired if each.tenant not in found]
-        chosen = in_turn(rest, self._looked_into_last, look_into)
+        chosen = in_turn(rest, self._looked_into_last, max(at_least, (len(all_desired) + 1) // 2))
 
         async def look(desired: DesiredCollection) -> None:
             collection = await self._collection(desired.collection)

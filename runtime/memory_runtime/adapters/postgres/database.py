@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import asyncpg
 
-from memory_contracts.database.migrations import all_migrations, applied_migrations, migrate, pending
+from memory_contracts.database.migrations import all_migrations, applied_migrations, code_label, due, migrate
 from memory_contracts.errors import PlatformError, ReadOnly, Unavailable
 from memory_contracts.settings import RuntimeSettings
 from memory_runtime.adapters.postgres.failures import translate
@@ -141,7 +141,7 @@ class Database:
         await migrate(connection)
 
     async def _check(self, connection: Connection) -> None:
-        missing = pending(await applied_migrations(connection), all_migrations())
+        missing = due(await applied_migrations(connection), all_migrations(), old_code_gone=False)
         if missing:
             raise Unavailable(f"the schema lacks {missing[0]}; the operator applies it", retry_after=2.0)
 
@@ -152,7 +152,7 @@ class Database:
             "timeout": seconds,
             "command_timeout": seconds,
             "server_settings": {
-                "application_name": f"memory {settings.namespace}"[:63],
+                "application_name": f"{code_label()} {settings.namespace}"[:63],
                 "search_path": f"{_quoted(self.schema)}, {_quoted(self._trigram_schema)}",
                 "statement_timeout": str(int(seconds * 1000)),
                 "idle_in_transaction_session_timeout": str(int(seconds * 2000)),

@@ -1,0 +1,75 @@
+"""What the migrations make, line by line, and what happens when some of it is gone."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+from postgres_tenants import address_of, converge, new_tenant, run
+
+from memory_contracts.database.structure import structure
+from memory_operator.providers.postgres.address import PostgresAddress
+from memory_operator.providers.postgres.client import PostgresBackend
+from memory_operator.providers.postgres.sql import query
+from memory_operator.providers.shapes import Blocked
+
+
+@pytest.fixture
+def address(database: str) -> PostgresAddress:
+    return address_of(database)
+
+
+@pytest.fixture
+async def backend(address: PostgresAddress) -> AsyncIterator[PostgresBackend]:
+    async with PostgresBackend(address) as opened:
+        yield opened
+
+
+async def test_the_lines_are_what_the_migrations_make(backend, address):
+    """On a change of the migrations put the lines that are shown here into structure.txt."""
+    tenant = new_tenant()
+    await converge(backend, tenant)
+
+    rows = await run(address, f"{query('structure')}".replace("n.oid", f"'{tenant.schema}'::regnamespace"))
+
+    assert sorted(row[0] for row in rows if row[0]) == sorted(structure())
+
+
+async def test_an_operator_that_was_just_started_finds_what_is_gone_without_a_sweep(backend, address):
+    tenant = new_tenant()
+    await converge(backend, tenant)
+    await run(address, f"drop index {tenant.schema}.memories_words")
+
+    async with PostgresBackend(address) as successor:
+        steps = await converge(successor, tenant)
+
+    assert steps == [f"make index memories_words of schema {tenant.schema} anew"]
+
+
+async def test_what_is_gone_is_told_until_it_is_back(backend, address):
+    tenant = new_tenant()
+    await converge(backend, tenant)
+    await run(address, f"alter table {tenant.schema}.memories alter content drop not null")
+
+    assert await backend.drifted([tenant]) == {tenant.tenant}
+    for _ in range(2):
+        blocked = await converge(backend, tenant)
+        assert isinstance(blocked, Blocked)
+        assert "column memories.content" in blocked.message
+    await run(address, f"alter table {tenant.schema}.memories alter content set not null")
+
+    assert await converge(backend, tenant) == []
+    assert await backend.drifted([tenant]) == set()
+
+
+async def test_indexes_and_columns_of_somebody_else_are_no_drift(backend, address):
+    tenant = new_tenant()
+    await converge(backend, tenant)
+    await run(
+        address,
+        f"create index theirs on {tenant.schema}.memories (importance)",
+        f"alter table {tenant.schema}.memories add column theirs text",
+    )
+
+    assert await backend.drifted([tenant]) == set()
+    assert await converge(backend, tenant) == []
