@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncGenerator, Mapping
-from http import HTTPStatus
+from contextlib import aclosing
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -13,6 +13,7 @@ import aiohttp
 from controlplane.access import read_kubeconfig
 
 JSON, MERGE_PATCH = "application/json", "application/merge-patch+json"
+NAMES_ONLY = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 SECONDS = 60.0
 LONGEST_EVENT = 1 << 20
 
@@ -49,14 +50,21 @@ class Api:
             found: dict[str, Any] = await answer.json()
             return found
 
-    async def exists(self, path: str) -> bool:
-        """Return whether there is such an object."""
-        async with self._session.get(path, raise_for_status=False) as answer:
-            return answer.status != HTTPStatus.NOT_FOUND
+    async def names(self, path: str) -> list[str]:
+        """Return the names of all objects of a listing; nothing else of them is sent."""
+        async with self._session.get(path, headers={"Accept": NAMES_ONLY}) as answer:
+            return [each["metadata"]["name"] for each in (await answer.json())["items"]]
 
     async def watch(self, path: str, **query: str) -> AsyncGenerator[dict[str, Any]]:
         """Yield the object of each event of a watch, as long as somebody asks for the next; close it."""
+        async with aclosing(self.events(path, **query)) as events:
+            async for _, found in events:
+                yield found
+
+    async def events(self, path: str, **query: str) -> AsyncGenerator[tuple[str, dict[str, Any]]]:
+        """Yield type and object of each event of a watch, as long as somebody asks for the next; close it."""
         forever = aiohttp.ClientTimeout(None)
         async with self._session.get(path, params={"watch": "1", **query}, timeout=forever) as events:
             async for line in events.content:
-                yield json.loads(line)["object"]
+                event = json.loads(line)
+                yield event["type"], event["object"]

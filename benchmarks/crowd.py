@@ -6,10 +6,11 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
-from typing import Any
+from typing import Any, Self
 
 from benchmarks.api import MERGE_PATCH, Api
 from benchmarks.cluster import SYSTEM, TEAM
+from memory_operator.kube.kinds import CHILD_KINDS
 
 PATH = f"/apis/memory.somafractal.io/v1alpha1/namespaces/{TEAM}/memorynamespaces"
 CLIENTS = 20
@@ -24,8 +25,8 @@ async def create(api: Api, prefix: str, count: int) -> None:
     await at_once([lambda n=n: one(n) for n in range(count)])
 
 
-async def at_once(work: list[Callable[[], Awaitable[None]]]) -> None:
-    gate = asyncio.Semaphore(CLIENTS)
+async def at_once(work: list[Callable[[], Awaitable[None]]], clients: int = CLIENTS) -> None:
+    gate = asyncio.Semaphore(clients)
 
     async def passed(each: Callable[[], Awaitable[None]]) -> None:
         async with gate:
@@ -96,11 +97,39 @@ async def edit_now_and_then(api: Api, name: str, latencies: list[float], stop: a
             await asyncio.sleep(0.5)
 
 
-async def cycle(api: Api, name: str) -> None:
-    await api.send("POST", PATH, namespace(name))
-    await api.send("DELETE", f"{PATH}/{name}")
-    while await api.exists(f"{PATH}/{name}"):  # noqa: ASYNC110 - the server cannot be awaited
-        await asyncio.sleep(0.1)
+class Lives:
+    """Sees by one watch when namespaces have been provisioned, and when they are gone; inside ``async with``."""
+
+    def __init__(self, api: Api) -> None:
+        self._api = api
+        self._settled: dict[str, asyncio.Future[None]] = {}
+        self._gone: dict[str, asyncio.Future[None]] = {}
+
+    async def __aenter__(self) -> Self:
+        listing = await self._api.send("GET", PATH + "?limit=1")
+        self._following = asyncio.create_task(self._follow(listing["metadata"]["resourceVersion"]))
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._following.cancel()
+        await asyncio.wait([self._following])
+
+    async def cycle(self, name: str) -> None:
+        """Make one, wait until schema and children are there, delete it, wait until it is gone."""
+        loop = asyncio.get_running_loop()
+        self._settled[name], self._gone[name] = loop.create_future(), loop.create_future()
+        await self._api.send("POST", PATH, namespace(name))
+        await self._settled[name]
+        await self._api.send("DELETE", f"{PATH}/{name}")
+        await self._gone[name]
+
+    async def _follow(self, version: str) -> None:
+        async with aclosing(self._api.events(PATH, resourceVersion=version)) as events:
+            async for kind, found in events:
+                name = found["metadata"]["name"]
+                waiting = self._gone if kind == "DELETED" else self._settled
+                if name in waiting and not waiting[name].done() and (kind == "DELETED" or is_settled(found, name)):
+                    waiting[name].set_result(None)
 
 
 async def touch_cluster(api: Api) -> None:
@@ -114,3 +143,11 @@ async def until(condition: Callable[[], bool], seconds: float = 300) -> None:
     while not await asyncio.to_thread(condition):
         assert time.monotonic() < deadline, f"not so within {seconds} s"
         await asyncio.sleep(LOOK_SECONDS)
+
+
+async def until_collected(api: Api, prefix: str, seconds: float = 900) -> None:
+    """Wait until no child of a namespace of that prefix is left."""
+    async with asyncio.timeout(seconds):
+        for kind in CHILD_KINDS:
+            while any(each.startswith(prefix) for each in await api.names(kind.path(TEAM))):  # noqa: ASYNC110 - as above
+                await asyncio.sleep(1)

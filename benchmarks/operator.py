@@ -28,16 +28,17 @@ from operator_process import OperatorProcess
 
 from benchmarks import report
 from benchmarks.api import Api
-from benchmarks.cluster import ROOT, SYSTEM, installed
+from benchmarks.cluster import ROOT, SYSTEM, TEAM, installed
 from benchmarks.crowd import (
     PATH,
     Editor,
+    Lives,
     at_once,
     create,
-    cycle,
     edit_now_and_then,
     touch_cluster,
     until,
+    until_collected,
     until_settled,
 )
 from benchmarks.floor import Floor
@@ -45,6 +46,7 @@ from memory_operator.local.postgres_server import PostgresServer
 
 RESULTS = ROOT / "benchmarks/results"
 MIB = 1 << 20
+CYCLES_AT_ONCE = 40
 # By then a replica has read all there is, as one that stands by has.
 STAND_BY_SECONDS = 45
 
@@ -160,9 +162,12 @@ class Bench:
     async def cycles(self, api: Api) -> None:
         count = self.size(1000)
         began = time.monotonic()
-        await at_once([lambda n=n: cycle(api, f"cycle{n}") for n in range(count)])
-        self.note(f"{count} create-and-delete cycles", time.monotonic() - began, "s", 60)
-        self.note("schemas and roles left", await self.left("cycle"), "", 0)
+        async with Lives(api) as lives:
+            await at_once([lambda n=n: lives.cycle(f"cycle{n}") for n in range(count)], CYCLES_AT_ONCE)
+        self.note(f"{count} cycles of create, provision, delete", time.monotonic() - began, "s", 60)
+        self.note("schemas, roles and claims left", await self.left_in_postgres("cycle"), "", 0)
+        await until_collected(api, "cycle")
+        self.note("until Kubernetes had collected their children", time.monotonic() - began, "s")
 
     async def failover(self, api: Api) -> None:
         second = self.new_process("second")
@@ -220,13 +225,16 @@ class Bench:
             before = now
             await asyncio.sleep(3)
 
-    async def left(self, name: str) -> float:
+    async def left_in_postgres(self, name: str) -> float:
         connection = await asyncpg.connect(self.postgres.admin_url())
         try:
             pattern = f"mem_team_a_{name}%"
             schemas = await connection.fetchval("select count(*) from pg_namespace where nspname like $1", pattern)
             roles = await connection.fetchval("select count(*) from pg_roles where rolname like $1", pattern)
-            return float(schemas + roles)
+            claims = await connection.fetchval(
+                "select count(*) from memory_operator.tenants where tenant like $1", f"{TEAM}/{name}%"
+            )
+            return float(schemas + roles + claims)
         finally:
             await connection.close()
 

@@ -16,6 +16,7 @@ from holdings import Holdings
 from kube import eventually
 
 from memory_contracts.naming import TenantNames
+from memory_operator.kube.kinds import CHILD_KINDS
 from memory_operator.kube.resources import FINALIZER
 
 SHORT = "3s"
@@ -373,3 +374,10 @@ def test_a_name_that_is_used_again_and_again_ends_clean(tenant, holdings):
     tenant.wait_gone()
 
     assert holdings.of(names_of(tenant)) == set()
+    eventually(lambda: not children_of(tenant), 60, lambda: str(children_of(tenant)))
+
+
+def children_of(case) -> list[str]:
+    """What Kubernetes has yet to collect."""
+    found = [each for kind in CHILD_KINDS for each in case.kube.list(kind.kind, case.namespace)]
+    return [each["metadata"]["name"] for each in found if each["metadata"]["name"].startswith(f"{case.name}-")]
