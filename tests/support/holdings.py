@@ -22,11 +22,25 @@ class Holdings:
 
     def __init__(self, servers: Servers) -> None:
         self._servers = servers
-        self._kafka = KafkaWorld(servers.kafka)
+        self.kafka = KafkaWorld(servers.kafka)
 
     def sql(self, *statements: str) -> list[Any]:
         """Run statements as the administrator of the database; return the rows of the last."""
         return sql(self._servers.postgres, self._servers.database, *statements)
+
+    def qdrant(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
+        """Ask the REST interface; return the result."""
+        double = self._servers.qdrant
+        headers = {"api-key": double.api_key or ""}
+        answer = httpx.request(method, f"{double.url}{path}", headers=headers, json=body, trust_env=False, timeout=30)
+        return answer.raise_for_status().json()["result"]
+
+    def redis(self) -> redis.Redis:
+        """Return a client, to be closed by ``with``."""
+        account = self._servers.redis.connection
+        return redis.Redis(
+            port=account.port, username=account.username, password=account.password, decode_responses=True
+        )
 
     def of(self, names: TenantNames) -> set[str]:
         """Return everything that bears one of the tenant's names, each as ``kind name``; empty when nothing is left."""
@@ -56,20 +70,20 @@ class Holdings:
                 case "point":
                     self._add_point(names.collection)
                 case "record":
-                    self._kafka.produce(names.topic("events"), b"a change", partition=0)
+                    self.kafka.produce(names.topic("events"), b"a change", partition=0)
                 case "key":
-                    with self._redis() as client:
+                    with self.redis() as client:
                         client.set(f"{names.redis_prefix}cached", "value")
 
     def contents(self, names: TenantNames) -> dict[str, int]:
         """Return how much of what `fill` put there is there."""
-        with self._redis() as client:
+        with self.redis() as client:
             cached = int(client.exists(f"{names.redis_prefix}cached"))
-        found = self._qdrant("GET", f"/collections/{names.collection}")
+        found = self.qdrant("GET", f"/collections/{names.collection}")
         return {
             "row": self.rows(names),
             "point": found["points_count"],
-            "record": self._kafka.records(names.topic("events"), 0),
+            "record": self.kafka.records(names.topic("events"), 0),
             "key": cached,
         }
 
@@ -80,7 +94,7 @@ class Holdings:
     def may_log_in(self, names: TenantNames) -> set[str]:
         """Return the roles and users of the tenant with which somebody could log in."""
         rows = self.sql(f"select rolname from pg_roles where rolcanlogin and rolname like '{_like(names.schema)}%'")
-        with self._redis() as client:
+        with self.redis() as client:
             user = client.acl_getuser(names.redis_user)
         return {row["rolname"] for row in rows} | ({names.redis_user} if user and "on" in user["flags"] else set())
 
@@ -91,9 +105,9 @@ class Holdings:
         schema = stem.replace("-", "_")
         self.sql(f'create schema "{schema}"', f'create table "{schema}".theirs (id int)', f'create role "{schema}_a"')
         vectors = {"vectors": {"size": 2, "distance": "Cosine"}}
-        self._qdrant("PUT", f"/collections/{stem}-1", vectors)
-        self._kafka.create(f"{stem}.events")
-        with self._redis() as client:
+        self.qdrant("PUT", f"/collections/{stem}-1", vectors)
+        self.kafka.create(f"{stem}.events")
+        with self.redis() as client:
             client.acl_setuser(stem, enabled=True, nopass=True, keys=[f"{stem}:*"], commands=["+get"])
             client.set(f"{stem}:theirs", "value")
         return {each for each in self.everything() if each.partition(" ")[2].startswith((schema, stem))}
@@ -102,9 +116,9 @@ class Holdings:
         """Remove them."""
         schema = stem.replace("-", "_")
         self.sql(f'drop schema "{schema}" cascade', f'drop role "{schema}_a"')
-        self._qdrant("DELETE", f"/collections/{stem}-1")
-        self._kafka.delete(f"{stem}.events")
-        with self._redis() as client:
+        self.qdrant("DELETE", f"/collections/{stem}-1")
+        self.kafka.delete(f"{stem}.events")
+        with self.redis() as client:
             client.acl_deluser(stem)
             client.delete(f"{stem}:theirs")
 
@@ -121,35 +135,23 @@ class Holdings:
         return (row["found"] for row in rows)
 
     def _in_qdrant(self) -> Iterator[str]:
-        for each in self._qdrant("GET", "/collections")["collections"]:
+        for each in self.qdrant("GET", "/collections")["collections"]:
             yield f"collection {each['name']}"
-        for each in self._qdrant("GET", "/aliases")["aliases"]:
+        for each in self.qdrant("GET", "/aliases")["aliases"]:
             yield f"alias {each['alias_name']}"
 
     def _in_kafka(self) -> Iterator[str]:
-        return (f"topic {name}" for name in self._kafka.partitions() if not name.startswith("__"))
+        return (f"topic {name}" for name in self.kafka.partitions() if not name.startswith("__"))
 
     def _in_redis(self) -> Iterator[str]:
-        with self._redis() as client:
+        with self.redis() as client:
             yield from (f"user {name}" for name in client.acl_users() if name not in ("default", "admin"))
             yield from (f"key {name}" for name in client.scan_iter())
 
     def _add_point(self, collection: str) -> None:
-        size = self._qdrant("GET", f"/collections/{collection}")["config"]["params"]["vectors"]["size"]
+        size = self.qdrant("GET", f"/collections/{collection}")["config"]["params"]["vectors"]["size"]
         point = {"id": str(uuid4()), "vector": [1.0] + [0.0] * (size - 1)}
-        self._qdrant("PUT", f"/collections/{collection}/points?wait=true", {"points": [point]})
-
-    def _qdrant(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
-        double = self._servers.qdrant
-        headers = {"api-key": double.api_key or ""}
-        answer = httpx.request(method, f"{double.url}{path}", headers=headers, json=body, trust_env=False, timeout=30)
-        return answer.raise_for_status().json()["result"]
-
-    def _redis(self) -> redis.Redis:
-        account = self._servers.redis.connection
-        return redis.Redis(
-            port=account.port, username=account.username, password=account.password, decode_responses=True
-        )
+        self.qdrant("PUT", f"/collections/{collection}/points?wait=true", {"points": [point]})
 
 
 def _like(name: str) -> str:
