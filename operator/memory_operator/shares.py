@@ -32,7 +32,7 @@ PAYLOAD_INDEXES = (("type", "keyword"), ("version", "integer"))
 
 
 def access_of(namespace: MemoryNamespace) -> Access:
-    """Return what the tenant's roles may do in its state."""
+    """Return what the tenant's logins may do in its state."""
     match namespace.spec.state:
         case "Fenced":
             return "none"
@@ -183,7 +183,7 @@ class RedisShare:
     def __init__(
         self, server: RedisBackend, tenant: Tenant, ledger: Ledger, backend: str, predecessors: frozenset[str]
     ) -> None:
-        names, password = tenant.names, tenant.credentials.redis_password
+        names, password, access = tenant.names, tenant.credentials.redis_password, access_of(tenant.namespace)
         self._server = server
         self._ledger = ledger
         self._backend = backend
@@ -194,14 +194,18 @@ class RedisShare:
             user=names.redis_user,
             prefix=names.redis_prefix,
             password=password or "",
-            enabled=password is not None and tenant.namespace.spec.state != "Fenced",
+            enabled=password is not None and access != "none",
+            read_only=access == "read",
             predecessors=predecessors,
         )
 
     @property
     def provisioned(self) -> str:
         """The sentence for a share that is as it should be."""
-        return f"user {self.desired.user} may use keys that begin with {self.desired.prefix}"
+        if not self.desired.enabled:
+            return f"user {self.desired.user} may do nothing"
+        verb = "read" if self.desired.read_only else "use"
+        return f"user {self.desired.user} may {verb} keys that begin with {self.desired.prefix}"
 
     async def converge(self, *, correct: bool) -> list[Step] | Blocked:
         """Compare, carry out the steps if `correct`, and return them."""

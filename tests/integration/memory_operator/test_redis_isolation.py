@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
 from redis import exceptions
+from redis.asyncio import Redis
 from redis_server import RedisServer
 from redis_tenants import (
+    BACKEND,
     Operator,
     admin,
     as_tenant,
@@ -16,6 +19,9 @@ from redis_tenants import (
     logged_in,
     new_tenant,
 )
+from tenants import CREDENTIALS, tenant
+
+from memory_operator.shares import RedisShare
 
 LIMITER = """
 local used = redis.call('incr', KEYS[1])
@@ -65,6 +71,46 @@ async def test_a_read_only_tenant_reads_and_listens_but_changes_nothing(redis_se
                 await write
     assert await keys(redis_server) == {f"{tenant.prefix}kept"}
     assert await redis_operator.converge(replace(tenant, read_only=True)) == []
+
+
+@pytest.mark.parametrize(
+    ("state", "may", "says"),
+    [
+        ("Active", {"read", "write"}, "may use keys"),
+        ("ReadOnly", {"read"}, "may read keys"),
+        ("Fenced", set(), "may do nothing"),
+        ("Hibernated", {"read", "write"}, "may use keys"),
+    ],
+)
+async def test_the_state_of_a_namespace_is_what_its_user_may_do(redis_server, redis_operator, state, may, says):
+    share = share_of("Active", redis_operator)
+    await share.converge(correct=True)
+    async with as_tenant(redis_server, share.desired) as client:
+        key = f"{share.desired.prefix}kept"
+        await client.set(key, "1")
+
+        await (there := share_of(state, redis_operator)).converge(correct=True)
+
+        assert await allowed(client, key) == may
+        assert says in there.provisioned
+        assert await there.converge(correct=True) == []
+        await share.converge(correct=True)
+        assert await allowed(client, key) == {"read", "write"}
+
+
+def share_of(state: str, operator: Operator) -> RedisShare:
+    credentials = replace(CREDENTIALS, redis_password="the-password-of-the-cache")
+    return RedisShare(operator.backend, tenant(credentials, state=state), operator.ledger, BACKEND, frozenset())
+
+
+async def allowed(client: Redis, key: str) -> set[str]:
+    """What a connection that is open may do now."""
+    found = set()
+    for name, work in {"read": lambda: client.get(key), "write": lambda: client.set(key, "2")}.items():
+        with contextlib.suppress(exceptions.NoPermissionError):
+            await work()
+            found.add(name)
+    return found
 
 
 async def test_a_fenced_tenant_can_do_nothing_on_a_connection_that_was_open(redis_server, redis_operator):
