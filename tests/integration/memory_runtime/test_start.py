@@ -138,13 +138,25 @@ async def test_other_dimensions_of_the_hash_embedder_are_another_embedder(starte
     assert "128" in second.logged
 
 
-async def test_a_schema_newer_than_the_build_is_refused(starter, shared_url):
+LATER = "insert into schema_migrations (version, title, stage, checksum) values (9999, 'later', '{stage}', '')"
+
+
+async def test_a_schema_that_a_newer_build_has_cleared_up_is_refused(starter, shared_url):
     api = starter.serve(shared_url)
     async with api.connect() as connection:
-        await connection.execute("insert into schema_migrations (version, title, checksum) values (9999, 'later', '')")
+        await connection.execute(LATER.format(stage="post"))
     second = starter.start(shared_url, api.schema)
     assert ended(second) == 1
     assert "newer than this build" in second.logged
+
+
+@pytest.mark.parametrize("migrates", ["true", "false"])
+async def test_a_schema_that_is_prepared_for_a_newer_build_is_served(starter, shared_url, migrates):
+    """A process of before that starts again in the middle of a roll-out must come up."""
+    api = starter.serve(shared_url)
+    async with api.connect() as connection:
+        await connection.execute(LATER.format(stage="pre"))
+    starter.serve(shared_url, api.schema, SOMA_MIGRATE_ON_START=migrates)
 
 
 async def test_without_migrations_it_waits_for_the_operator(starter, shared_url, eventually):
