@@ -13,7 +13,6 @@ import aiohttp
 from controlplane.access import read_kubeconfig
 
 JSON, MERGE_PATCH = "application/json", "application/merge-patch+json"
-NAMES_ONLY = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 SECONDS = 60.0
 LONGEST_EVENT = 1 << 20
 
@@ -49,11 +48,6 @@ class Api:
         async with self._session.request(method, path, data=data, headers={"Content-Type": content_type}) as answer:
             found: dict[str, Any] = await answer.json()
             return found
-
-    async def names(self, path: str) -> list[str]:
-        """Return the names of all objects of a listing; nothing else of them is sent."""
-        async with self._session.get(path, headers={"Accept": NAMES_ONLY}) as answer:
-            return [each["metadata"]["name"] for each in (await answer.json())["items"]]
 
     async def watch(self, path: str, **query: str) -> AsyncGenerator[dict[str, Any]]:
         """Yield the object of each event of a watch, as long as somebody asks for the next; close it."""

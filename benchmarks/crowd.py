@@ -10,7 +10,6 @@ from typing import Any, Self
 
 from benchmarks.api import MERGE_PATCH, Api
 from benchmarks.cluster import SYSTEM, TEAM
-from memory_operator.kube.kinds import CHILD_KINDS
 
 PATH = f"/apis/memory.somafractal.io/v1alpha1/namespaces/{TEAM}/memorynamespaces"
 CLIENTS = 20
@@ -114,12 +113,13 @@ class Lives:
         self._following.cancel()
         await asyncio.wait([self._following])
 
-    async def cycle(self, name: str) -> None:
-        """Make one, wait until schema and children are there, delete it, wait until it is gone."""
+    async def cycle(self, name: str, *, provisioned: bool) -> None:
+        """Make one, if `provisioned` wait until schema and children are there, delete it, wait until it is gone."""
         loop = asyncio.get_running_loop()
         self._settled[name], self._gone[name] = loop.create_future(), loop.create_future()
         await self._api.send("POST", PATH, namespace(name))
-        await self._settled[name]
+        if provisioned:
+            await self._settled[name]
         await self._api.send("DELETE", f"{PATH}/{name}")
         await self._gone[name]
 
@@ -143,11 +143,3 @@ async def until(condition: Callable[[], bool], seconds: float = 300) -> None:
     while not await asyncio.to_thread(condition):
         assert time.monotonic() < deadline, f"not so within {seconds} s"
         await asyncio.sleep(LOOK_SECONDS)
-
-
-async def until_collected(api: Api, prefix: str, seconds: float = 900) -> None:
-    """Wait until no child of a namespace of that prefix is left."""
-    async with asyncio.timeout(seconds):
-        for kind in CHILD_KINDS:
-            while any(each.startswith(prefix) for each in await api.names(kind.path(TEAM))):  # noqa: ASYNC110 - as above
-                await asyncio.sleep(1)

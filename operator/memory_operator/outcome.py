@@ -147,9 +147,23 @@ def _synced(outcome: Outcome) -> list[StageResult]:
     if outcome.withheld:
         what = _listed(outcome.withheld)
         return [held(stage, Reason.DRIFT_DETECTED, f"driftPolicy is Report, so this was not done: {what}")]
+    if blind := _blind_autoscaler(outcome):
+        return [held(stage, Reason.REJECTED, blind)]
     if missing := _missing(outcome, outcome.availability):
         return [held(stage, *missing)]
     return [passed(stage, Reason.IN_SYNC, "everything is as the specification says")]
+
+
+def _blind_autoscaler(outcome: Outcome) -> str | None:
+    """Return what an autoscaler lacks where a namespace without resources of its own gets a default without CPU."""
+    tenant = outcome.tenant
+    if tenant is None or not tenant.namespace.spec.api.autoscaling or tenant.resources.asks_for_cpu:
+        return None
+    name = f"{tenant.cluster.metadata.namespace}/{tenant.cluster.metadata.name}"
+    return (
+        "spec.api.autoscaling measures CPU use, and no CPU is asked for; give requests.cpu in spec.api.resources, "
+        f"or in spec.defaults.resources of MemoryCluster {name}"
+    )
 
 
 def _missing(outcome: Outcome, available: Availability) -> tuple[Reason, str] | None:

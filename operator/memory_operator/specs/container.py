@@ -21,17 +21,15 @@ TEMPORARY, TLS = "tmp", "tls"
 
 def build_container(tenant: Tenant, environment: Environment) -> Manifest:
     """Return the container; Pod Security Standards allow it at their level `restricted`."""
-    cluster, api = tenant.cluster.spec, tenant.namespace.spec.api
-    resources = api.resources or cluster.defaults.resources
     return {
         "name": API_COMPONENT,
-        "image": cluster.defaults.image,
+        "image": tenant.cluster.spec.defaults.image,
         # The default image has the tag latest and no registry: it is on the node, or nowhere.
         "imagePullPolicy": "IfNotPresent",
         "command": list(COMMAND),
         "env": _variables(tenant, environment),
         "ports": [{"name": "http", "containerPort": tenant.listen.port, "protocol": "TCP"}],
-        "resources": resources.model_dump(by_alias=True, exclude_none=True),
+        "resources": tenant.resources.model_dump(by_alias=True, exclude_none=True),
         **_probes(),
         "lifecycle": {"preStop": {"sleep": {"seconds": PRE_STOP_SECONDS}}},
         # The runtime's last line says why it ended.

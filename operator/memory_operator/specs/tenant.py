@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from memory_contracts.api.workload import ResourceRequirements
 from memory_contracts.naming import Slot, TenantNames
 from memory_contracts.v1alpha1 import MemoryCluster, MemoryNamespace
 
@@ -58,6 +59,11 @@ class Tenant:
     def names(self) -> TenantNames:
         """The external names."""
         return tenant_names(self.namespace)
+
+    @property
+    def resources(self) -> ResourceRequirements:
+        """What a process of the API gets: its own, else the default of the MemoryCluster."""
+        return self.namespace.spec.api.resources or self.cluster.spec.defaults.resources
 
 
 def tenant_names(namespace: MemoryNamespace) -> TenantNames:
