@@ -216,6 +216,7 @@ GOOD = [
 _LABEL = "labels and annotations have names as in app or example.com/app; correct the name"
 _EXTERNAL = "spec.postgres.external"
 _PEERS = "spec.networkPolicy.allowFrom"
+_LET_IN = "spec.allowedNamespaces"
 _DELETE = "deletion.policy Delete destroys the memories; set deletion.acknowledgeDataLoss: true as well, or use Retain"
 _SELECTOR = "allowedNamespaces.selector goes with from: Selector, and only with it"
 _CA = "tls.caSecretRef goes with mode verify-ca or verify-full"
@@ -341,8 +342,15 @@ BAD = [
     _namespace("a quantity that is none", "spec.api.resources.requests", {"memory": "lots"}, "requests.memory"),
     _namespace("a negative quantity", "spec.api.resources.requests", {"cpu": -1}, "requests.cpu"),
     _namespace("a resource that is none", "spec.api.resources.requests", {"CPU": 1}, _RESOURCE),
+    _namespace("a limit of what is none", "spec.api.resources.limits", {"CPU": 1}, _RESOURCE),
+    _cluster("a default that is none", "spec.defaults.resources.requests", {"CPU": 1}, _RESOURCE),
+    _cluster("a default limit of what is none", "spec.defaults.resources.limits", {"CPU": 1}, _RESOURCE),
     _namespace("a label's name", "spec.api.podTemplate.metadata.labels", {"not a name": ""}, _LABEL),
     _namespace("a label's long name", "spec.api.podTemplate.metadata.labels", {f"a/{'b' * 64}": ""}, _LABEL),
+    _namespace("a node label's name", "spec.api.podTemplate.spec.nodeSelector", {"not a name": ""}, _LABEL),
+    _namespace("a label's name of pods", _PEERS, [{"podSelector": {"matchLabels": {"not a name": ""}}}], _LABEL),
+    _namespace("and of namespaces", _PEERS, [{"namespaceSelector": {"matchLabels": {"not a name": ""}}}], _LABEL),
+    _cluster("and of those let in", _LET_IN, {"from": "Selector", "selector": {"matchLabels": {"-": ""}}}, _LABEL),
     _namespace("a label's value", "spec.api.podTemplate.metadata.labels", {"a": "not a value"}, "labels.a"),
     _namespace("a label's long value", "spec.api.podTemplate.spec.nodeSelector", {"a": "b" * 64}, "nodeSelector.a"),
     _namespace("an annotation's name", "spec.api.podTemplate.metadata.annotations", {"-": ""}, _LABEL),
@@ -441,6 +449,20 @@ BAD = [
         "In without values",
         _PEERS,
         [{"podSelector": {"matchExpressions": [{"key": "a", "operator": "In", "values": []}]}}],
+        _VALUES,
+        rule=True,
+    ),
+    _namespace(
+        "values without In, of namespaces",
+        _PEERS,
+        [{"namespaceSelector": {"matchExpressions": [{"key": "a", "operator": "DoesNotExist", "values": ["b"]}]}}],
+        _VALUES,
+        rule=True,
+    ),
+    _cluster(
+        "NotIn without values, of those let in",
+        _LET_IN,
+        {"from": "Selector", "selector": {"matchExpressions": [{"key": "a", "operator": "NotIn"}]}},
         _VALUES,
         rule=True,
     ),
