@@ -5,7 +5,8 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,11 @@ EDITS = (
     {"api": {"replicas": 1, "logLevel": "info"}, "networkPolicy": {"mode": "Strict"}},
     {"api": {"replicas": 2, "logLevel": "debug"}, "networkPolicy": {"mode": "Disabled"}},
 )
+# What is left out where an edit is one of many: an Event is for people, and nothing follows from it.
+EVENTS = "/events"
+RETAIN = {"policy": "Retain"}
+# One after the other: whether the tenant's logins may write then, and how many processes run.
+STATES = {"ReadOnly": (False, 1), "Hibernated": (True, 0), "Active": (True, 1)}
 ROUNDS = 20
 
 
@@ -42,6 +48,7 @@ def mortal(kube, control_plane, memory_cluster, operator, tmp_path_factory) -> I
     try:
         account = control_plane.service_account("memory-system", "memory-operator")
         with MortalOperator(account, tmp_path_factory.mktemp("mortal"), kube) as process:
+            process.start()
             yield process
     finally:
         operator.start()
@@ -75,6 +82,7 @@ class Tenant:
     kube: Kube
     namespace: str
     name: str
+    deletion: dict[str, Any] = field(default_factory=lambda: DELETE)
 
     @property
     def names(self) -> TenantNames:
@@ -86,7 +94,7 @@ class Tenant:
             "apiVersion": "memory.somafractal.io/v1alpha1",
             "kind": "MemoryNamespace",
             "metadata": {"namespace": self.namespace, "name": self.name},
-            "spec": {"clusterRef": {"name": "default", "namespace": "memory-system"}, "deletion": DELETE},
+            "spec": {"clusterRef": {"name": "default", "namespace": "memory-system"}, "deletion": self.deletion},
         }
 
     def apply(self) -> None:
@@ -114,6 +122,17 @@ class Tenant:
             for each in ("Ready", "Synced")
         )
 
+    def is_seen(self) -> bool:
+        """Whether a pass over it as it is has come to its end; not every process may be there yet."""
+        found = self.kube.get("MemoryNamespace", self.namespace, self.name) or {}
+        return bool(found["status"]["observedGeneration"] == found["metadata"]["generation"])
+
+    @property
+    def replicas(self) -> int:
+        found = self.kube.get("Deployment", self.namespace, f"{self.name}-api")
+        assert found
+        return int(found["spec"]["replicas"])
+
     def is_gone(self) -> bool:
         return self.kube.get("MemoryNamespace", self.namespace, self.name) is None
 
@@ -134,32 +153,35 @@ class Tenant:
 
 
 class Deaths:
-    """Lets one operator after the other die, each one write later than the one before."""
+    """Lets one operator after the other die, each one write later than the one before.
 
-    def __init__(self, mortal: MortalOperator) -> None:
+    Writes with `uncounted` in their line do not count.
+    """
+
+    def __init__(self, mortal: MortalOperator, uncounted: str = "") -> None:
         self._mortal = mortal
+        self._uncounted = uncounted
         self.number = 0
 
     def begin(self) -> None:
-        """Start the next one, unless the one that had to finish still lives."""
-        if self._mortal.lives:
-            self._mortal.count()  # no more is it to die of what it does next
-        else:
-            self._mortal.start()
+        """Go on to the next."""
         self.number += 1
         assert self.number < MOST_WRITES, "it died after each of them; are there more?"
 
-    def after(self, act: Callable[[], None], is_done: Callable[[], bool]) -> bool:
-        """Do it; return whether the operator died of it, before all was done and quiet."""
+    def through(self, act: Callable[[], None], is_done: Callable[[], bool]) -> bool:
+        """Do it; return whether the operator died of it, before all was done and quiet. Another one goes on then."""
         self._mortal.wait_quiet()
-        self._mortal.doom(self.number)
+        self._mortal.doom(self.number, self._uncounted)
         act()
         eventually(lambda: not self._mortal.lives or is_done())
         if self._mortal.lives:
             self._mortal.wait_quiet()
         if self._mortal.lives:
             print(f"the {self.number}th outlived these writes:", *self._mortal.writes, sep="\n  ")
-        return not self._mortal.lives
+            self._mortal.count()  # no more is it to die of what it does next
+        if died := not self._mortal.lives:
+            self._mortal.start()
+        return died
 
 
 def steps_left(kube: Kube, tenant: Tenant, file: Path) -> list[str]:
@@ -173,11 +195,16 @@ def steps_left(kube: Kube, tenant: Tenant, file: Path) -> list[str]:
     return [*plan.steps, *plan.problems]
 
 
+def wait_finished(kube: Kube, tenant: Tenant, file: Path) -> None:
+    """Wait until it was looked at as it is now, and nothing is left to be done; the processes may be on their way."""
+    eventually(tenant.is_seen)
+    eventually(lambda: steps_left(kube, tenant, file) == [], tell=lambda: str(steps_left(kube, tenant, file)))
+
+
 @pytest.fixture(scope="module")
 def undisturbed(kube, mortal, place) -> Tenant:
     """A tenant whose operator lives."""
     tenant = Tenant(kube, place, "whole")
-    mortal.start()
     tenant.apply()
     tenant.wait()
     mortal.wait_quiet()
@@ -192,9 +219,7 @@ def test_a_creation_is_finished_after_a_death_at_any_write(
     while died:
         deaths.begin()
         tenant = Tenant(kube, place, f"k{deaths.number:02}")
-        died = deaths.after(tenant.apply, tenant.is_ready)
-        if died:
-            mortal.start()
+        died = deaths.through(tenant.apply, tenant.is_ready)
         tenant.wait()
         assert tenant.shape(holdings) == wanted, deaths.number
         assert steps_left(kube, tenant, tmp_path / "tenant.yaml") == [], deaths.number
@@ -218,9 +243,7 @@ def test_an_edit_is_finished_after_a_death_at_any_write(
         undisturbed.wait()
         opens = deaths.number % 2 == 1
         spec = EDITS[opens] | {"events": {"partitions": 3 + deaths.number}}
-        deadly.append(deaths.after(lambda spec=spec: undisturbed.edit(spec), undisturbed.is_ready))
-        if deadly[-1]:
-            mortal.start()
+        deadly.append(deaths.through(lambda spec=spec: undisturbed.edit(spec), undisturbed.is_ready))
         undisturbed.wait()
         assert undisturbed.shape(holdings) == (open_to_all if opens else strict), deaths.number
         assert steps_left(kube, undisturbed, tmp_path / "tenant.yaml") == [], deaths.number
@@ -239,13 +262,95 @@ def test_a_deletion_is_finished_after_a_death_at_any_write(kube, mortal, place, 
         tenant.apply()
         tenant.wait()
         holdings.fill(tenant.names, "row", "key")
-        died = deaths.after(tenant.delete, tenant.is_gone)
-        if died:
-            mortal.start()
+        died = deaths.through(tenant.delete, tenant.is_gone)
         tenant.wait_gone()
         eventually(lambda tenant=tenant: tenant.shape(holdings) == (set(), set()), 30)
 
     assert deaths.number > 10
+    assert bystanders() == before
+
+
+def test_retained_data_outlives_a_death_at_any_write_of_leaving_and_coming_back(
+    kube, mortal, place, holdings, bystanders, tmp_path
+):
+    tenant, kept = Tenant(kube, place, "back", RETAIN), {"row": 1, "point": 1, "record": 1, "key": 0}
+    tenant.apply()
+    tenant.wait()
+    holdings.fill(tenant.names, "row", "point", "record")
+    wanted, before, deaths, deadly = tenant.shape(holdings), bystanders(), Deaths(mortal, EVENTS), [True]
+
+    while any(deadly[-2:]):
+        deaths.begin()
+        deadly.append(deaths.through(tenant.delete, tenant.is_gone))
+        tenant.wait_gone()
+        assert holdings.may_log_in(tenant.names) == set(), deaths.number
+        assert holdings.contents(tenant.names) == kept, deaths.number
+        deadly.append(deaths.through(tenant.apply, tenant.is_seen))
+        wait_finished(kube, tenant, tmp_path / "tenant.yaml")
+        eventually(lambda: tenant.shape(holdings) == wanted, tell=lambda: f"{deaths.number}: {tenant.shape(holdings)}")
+
+    tenant.wait()
+    assert deaths.number > 10
+    assert holdings.contents(tenant.names) == kept
+    assert bystanders() == before
+
+
+def test_a_change_of_state_is_finished_after_a_death_at_any_write(
+    kube, mortal, undisturbed, holdings, bystanders, tmp_path
+):
+    undisturbed.edit({"api": {"replicas": 1}})
+    undisturbed.wait()
+    holdings.fill(undisturbed.names, "row")
+    wanted, before, deaths, deadly = undisturbed.shape(holdings), bystanders(), Deaths(mortal, EVENTS), [True]
+    rows = holdings.rows(undisturbed.names)
+
+    while any(deadly[-len(STATES) :]):
+        deaths.begin()
+        for state, (writes, replicas) in STATES.items():
+            act = partial(undisturbed.edit, {"state": state})
+            deadly.append(deaths.through(act, undisturbed.is_seen))
+            wait_finished(kube, undisturbed, tmp_path / "tenant.yaml")
+            assert may_write(holdings, undisturbed.names) is writes, (deaths.number, state)
+            assert undisturbed.replicas == replicas, (deaths.number, state)
+        assert undisturbed.shape(holdings) == wanted, deaths.number
+
+    undisturbed.wait()
+    assert deaths.number > 5
+    assert holdings.rows(undisturbed.names) == rows
+    assert bystanders() == before
+
+
+def may_write(holdings: Holdings, names: TenantNames) -> bool:
+    """Whether the tenant's logins to Postgres and Redis may; both or neither."""
+    (row,) = holdings.sql(
+        f"select has_table_privilege('{names.login_role('a')}', '{names.schema}.memories', 'insert') as may"
+    )
+    with holdings.redis() as client:
+        commands = client.acl_getuser(names.redis_user)["commands"]
+    assert ("+set" in commands) is row["may"]
+    return bool(row["may"])
+
+
+def test_autoscaling_is_switched_on_and_off_after_a_death_at_any_write(
+    kube, mortal, undisturbed, holdings, bystanders, tmp_path
+):
+    undisturbed.edit({"api": {"replicas": 2}})
+    undisturbed.wait()
+    held, children = undisturbed.shape(holdings)
+    autoscaler, before = ("HorizontalPodAutoscaler", "-api"), bystanders()
+    deaths, deadly = Deaths(mortal, EVENTS), [True]
+
+    while any(deadly[-2:]):
+        deaths.begin()
+        for wanted, more in (({"minReplicas": 2, "maxReplicas": 4}, {autoscaler}), (None, set())):
+            act = partial(undisturbed.edit, {"api": {"autoscaling": wanted}})
+            deadly.append(deaths.through(act, undisturbed.is_seen))
+            wait_finished(kube, undisturbed, tmp_path / "tenant.yaml")
+            assert undisturbed.shape(holdings) == (held, children | more), (deaths.number, wanted)
+            assert undisturbed.replicas == 2, (deaths.number, wanted)
+
+    undisturbed.wait()
+    assert deaths.number > 3
     assert bystanders() == before
 
 

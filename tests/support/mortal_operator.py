@@ -77,12 +77,15 @@ class MortalOperator:
         """From now on take down what it writes."""
         self.doom(0)
 
-    def doom(self, after: int) -> None:
-        """From now on take down what it writes, and end it right after so many writes; 0: never."""
+    def doom(self, after: int, uncounted: str = "") -> None:
+        """From now on take down what it writes, and end it right after so many writes; 0: never.
+
+        Writes with `uncounted` in their line do not count.
+        """
         self._orders += 1
         self._journal.write_text("")
         new = self._directory / "after.new"
-        new.write_text(f"{self._orders} {after}")
+        new.write_text(f"{self._orders} {after} {uncounted}")
         new.replace(self._after)
 
     @property

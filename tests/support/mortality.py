@@ -3,7 +3,7 @@
 Imports everything once, then runs ``memory-operator run`` in a fork of itself for each line on standard input, and
 answers with its process id. While the file ``DIRECTORY/after`` exists, each completed write is a line in
 ``DIRECTORY/journal``. The file holds the number of the order and that of the write, counted from that order on, which
-is the last: SIGKILL follows at once. A write is a request
+is the last: SIGKILL follows at once; then, if any, what to look for in writes that do not count. A write is a request
 that changes something at the API server (the Lease aside), a transaction that has changed something in Postgres just
 before and just after its commit, and a step in Kafka, Qdrant or Redis.
 """
@@ -47,13 +47,14 @@ class Mortality:
     def note(self, what: str) -> None:
         """Take down a write that has been completed."""
         try:
-            order, after = self._after.read_text().split()
+            order, after, *uncounted = self._after.read_text().split()
         except FileNotFoundError:
             return
-        self._count, self._order = self._count + 1 if order == self._order else 1, order
+        counts = not any(each in what for each in uncounted)
+        self._count, self._order = (self._count if order == self._order else 0) + counts, order
         with self._journal.open("a") as journal:
             journal.write(f"{what}\n")
-        if self._count == int(after):
+        if counts and self._count == int(after):
             os.kill(os.getpid(), signal.SIGKILL)
 
 
