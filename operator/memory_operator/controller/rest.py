@@ -30,6 +30,8 @@ USER_AGENT = "memory-operator"
 
 # Statuses of the API server, or of what stands before it, after which the same request may succeed.
 _TRY_LATER = (HTTPStatus.UNAUTHORIZED, HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS)
+# Of a body that does not have the shape of its kind, server-side apply says this with a status of 500.
+_MISSHAPEN = "failed to create typed patch object"
 
 
 class RestClient:
@@ -139,6 +141,8 @@ def _meaning(status: int, detail: str) -> PlatformError:
             return NotFound(detail)
         case HTTPStatus.CONFLICT | HTTPStatus.GONE:  # gone: what a listing continues from has been compacted
             return Conflict(detail)
+        case HTTPStatus.INTERNAL_SERVER_ERROR if _MISSHAPEN in detail:
+            return Rejected(detail)
         case _ if status in _TRY_LATER or not HTTPStatus.BAD_REQUEST <= status < HTTPStatus.INTERNAL_SERVER_ERROR:
             return Unavailable(detail)
         case _:

@@ -22,6 +22,8 @@ _DEFAULTS = {"protocol": "TCP", "apiVersion": "v1", "divisor": "0"}
 _IDENTITY = ("apiVersion", "kind", "metadata.name", "metadata.namespace", "metadata.uid")
 # Where a number is meant, however it is written; elsewhere, as in a ConfigMap, 1.0 and 1 are not the same.
 _QUANTITIES = re.compile(r"\]\.resources\.(?:limits|requests)\.[^\]]+$")
+# Texts that the server drops when they are empty; in a map of texts, as labels are, it keeps such a one.
+_OPTIONAL_TEXTS = re.compile(r"\.tolerations\[\d+\]\.(?:key|operator|value|effect)$")
 
 
 def content_digest(live: Mapping[str, Any]) -> str:
@@ -134,8 +136,13 @@ def _mapping_differences(desired: Mapping[str, Any], live: Any, path: str) -> It
         where = f"{path}.{key}" if path else key
         if key in live:
             yield from differences(value, live[key], where)
-        elif value not in _EMPTY:
+        elif not _is_dropped(value, where):
             yield where
+
+
+def _is_dropped(value: Any, path: str) -> bool:
+    """Return whether the server does not keep the value, since it is empty."""
+    return value in _EMPTY or (value == "" and bool(_OPTIONAL_TEXTS.search(path)))
 
 
 def _list_differences(desired: Sequence[Any], live: Any, path: str) -> Iterator[str]:

@@ -191,6 +191,18 @@ def test_elsewhere_a_text_that_looks_like_a_quantity_is_a_text(place):
     assert list(differences(config("1000m"), config("1"))) == [".".join(place)]
 
 
+@pytest.mark.parametrize(
+    ("desired", "live", "found"),
+    [
+        ({"tolerations": [{"key": "a", "value": "", "effect": ""}]}, {"tolerations": [{"key": "a"}]}, []),
+        ({"tolerations": [{"value": ""}]}, {"tolerations": [{"value": "b"}]}, ["spec.tolerations[0].value"]),
+        ({"nodeSelector": {"value": ""}}, {"nodeSelector": {}}, ["spec.nodeSelector.value"]),
+    ],
+)
+def test_a_text_that_the_server_drops_when_it_is_empty_is_not_missed(desired, live, found):
+    assert list(differences({"spec": desired}, {"spec": live})) == found
+
+
 # --- leftovers --------------------------------------------------------------------------------------------------------
 
 

@@ -106,6 +106,13 @@ async def test_a_refusal_has_one_of_three_meanings_and_the_servers_own_words(sta
     assert type(caught.value) is meaning
 
 
+async def test_a_body_of_another_shape_is_refused_whatever_the_status_says():
+    said = "failed to create typed patch object (a/b; apps/v1, Kind=Deployment): .spec.colour: field not declared"
+    async with server(http(500, {"kind": "Status", "message": said})) as client:
+        with pytest.raises(Rejected, match=r"\.spec\.colour: field not declared$"):
+            await call(client, "PATCH", PATH, kind="Deployment")
+
+
 @pytest.mark.parametrize(
     "answer",
     [
