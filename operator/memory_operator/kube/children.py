@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 from memory_contracts.conditions import Reason
-from memory_operator.kube.compare import differences, leftovers, takeovers
+from memory_operator.kube.compare import differences
 from memory_operator.kube.kinds import Kind
+from memory_operator.kube.ownership import leftovers, takeovers
 from memory_operator.providers.shapes import Blocked
 from memory_operator.specs.labels import Manifest
 
