@@ -145,7 +145,7 @@ def _synced(outcome: Outcome) -> list[StageResult]:
         return []
     stage = ConditionType.SYNCED
     if outcome.withheld:
-        what = _listed(outcome.withheld)
+        what = listed(outcome.withheld)
         return [held(stage, Reason.DRIFT_DETECTED, f"driftPolicy is Report, so this was not done: {what}")]
     if blind := _blind_autoscaler(outcome):
         return [held(stage, Reason.REJECTED, blind)]
@@ -183,14 +183,15 @@ def _drift(before: MemoryNamespaceStatus, outcome: Outcome, now: datetime) -> Dr
     found = outcome.applied or outcome.withheld
     if not found:
         return before.drift
-    known, detail = before.drift or DriftStatus(), _listed(found)
+    known, detail = before.drift or DriftStatus(), listed(found)
     reported = any(each.reason is Reason.DRIFT_DETECTED for each in before.conditions)
     if outcome.withheld and reported and known.detail == detail:
         return known
     return DriftStatus(last_detected=now, detail=detail, corrected=known.corrected + bool(outcome.applied))
 
 
-def _listed(summaries: Sequence[str]) -> str:
+def listed(summaries: Sequence[str]) -> str:
+    """Return the first few of them, and how many more there are."""
     shown, more = summaries[:LISTED_STEPS], len(summaries) - LISTED_STEPS
     return "; ".join(shown) + (f"; and {more} more" if more > 0 else "")
 

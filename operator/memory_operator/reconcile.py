@@ -16,7 +16,7 @@ from memory_contracts.errors import PlatformError, Rejected
 from memory_contracts.settings import split_tokens
 from memory_contracts.v1alpha1 import MemoryCluster, MemoryNamespace, MemoryNamespaceStatus
 from memory_operator.controller.tasks import all_of
-from memory_operator.outcome import Outcome, build_status, inputs_digest
+from memory_operator.outcome import Outcome, build_status, inputs_digest, listed
 from memory_operator.providers.shapes import Blocked
 from memory_operator.specs.tenant import Tenant, tenant_names
 from memory_operator.specs.workload import Workload, build_workload
@@ -202,7 +202,7 @@ class _Pass:
         return passed(
             stage,
             Reason.PROVISIONED,
-            share.provisioned,
+            share.provisioned if correct or not steps else f"drift that was not corrected: {listed(summaries)}",
             applied=summaries if correct else (),
             withheld=() if correct else summaries,
         )

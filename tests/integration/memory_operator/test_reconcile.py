@@ -298,6 +298,8 @@ async def test_drift_is_only_reported_when_that_is_the_policy(machine, eventuall
 
     assert (found["Synced"].status, found["Synced"].reason) == (ConditionStatus.FALSE, Reason.DRIFT_DETECTED)
     assert role in found["Synced"].message
+    assert found["SchemaReady"].message.startswith("drift that was not corrected: ")
+    assert role in found["SchemaReady"].message
     (limit,) = await machine.sql("select rolconnlimit from pg_roles where rolname = $1", role)
     assert limit[0] == 1
 
