@@ -85,10 +85,9 @@ class RedisServer:
         return self.directory / "server.log"
 
     def _run(self, port: int) -> subprocess.Popen[bytes]:
-        program = os.environ.get("REDIS_BIN") or str(get_binary_path())
         configuration = self.directory / "server.conf"
         configuration.write_text("\n".join(self._configuration(port)) + "\n")
-        return run_tethered([program, str(configuration)], self._log)
+        return run_tethered([program(), str(configuration)], self._log)
 
     def _configuration(self, port: int) -> Iterator[str]:
         yield from (f"port {port}", "bind 127.0.0.1", f'dir "{self.directory}"', 'save ""', "appendonly no")
@@ -106,6 +105,18 @@ class RedisServer:
             self._process.send_signal(how)
             self._process.wait(START_SECONDS)
             self._process = None
+
+
+def program() -> str:
+    """The server's executable."""
+    return os.environ.get("REDIS_BIN") or str(get_binary_path())
+
+
+def program_version() -> str:
+    """What the executable says it is, as in Valkey 9.1.2."""
+    said = subprocess.run([program(), "--version"], check=True, capture_output=True, text=True).stdout
+    name, _, version, *_ = said.split()
+    return f"{name} {version.removeprefix('v=')}"
 
 
 def run_tethered(command: list[str], log: Path) -> subprocess.Popen[bytes]:
