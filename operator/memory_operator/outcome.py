@@ -24,6 +24,7 @@ from memory_contracts.api.status import (
 from memory_contracts.conditions import ConditionType, Reason
 from memory_contracts.naming import TenantNames, TopicKind
 from memory_contracts.v1alpha1 import MemoryNamespace, MemoryNamespaceStatus
+from memory_operator.specs.autoscaler import nothing_to_measure
 from memory_operator.specs.tenant import Tenant
 from memory_operator.specs.workload import Workload
 from memory_operator.status import StageResult, build_conditions, held, passed
@@ -53,6 +54,11 @@ class Outcome:
     def withheld(self) -> list[str]:
         """Summaries of all steps that were only reported."""
         return [summary for result in self.results for summary in result.withheld]
+
+    @property
+    def unmet(self) -> str | None:
+        """What the specification asks for and cannot have, with the remedy; the rest is done all the same."""
+        return nothing_to_measure(self.tenant) if self.tenant else None
 
     @property
     def settled(self) -> bool:
@@ -147,27 +153,15 @@ def _synced(outcome: Outcome) -> list[StageResult]:
     if outcome.withheld:
         what = listed(outcome.withheld)
         return [held(stage, Reason.DRIFT_DETECTED, f"driftPolicy is Report, so this was not done: {what}")]
-    if blind := _blind_autoscaler(outcome):
-        return [held(stage, Reason.REJECTED, blind)]
     if missing := _missing(outcome, outcome.availability):
         return [held(stage, *missing)]
     return [passed(stage, Reason.IN_SYNC, "everything is as the specification says")]
 
 
-def _blind_autoscaler(outcome: Outcome) -> str | None:
-    """Return what an autoscaler lacks where a namespace without resources of its own gets a default without CPU."""
-    tenant = outcome.tenant
-    if tenant is None or not tenant.namespace.spec.api.autoscaling or tenant.resources.asks_for_cpu:
-        return None
-    name = f"{tenant.cluster.metadata.namespace}/{tenant.cluster.metadata.name}"
-    return (
-        "spec.api.autoscaling measures CPU use, and no CPU is asked for; give requests.cpu in spec.api.resources, "
-        f"or in spec.defaults.resources of MemoryCluster {name}"
-    )
-
-
 def _missing(outcome: Outcome, available: Availability) -> tuple[Reason, str] | None:
     """Return what is not there yet, although everything for it was done."""
+    if outcome.unmet:
+        return Reason.REJECTED, outcome.unmet
     if available.reason is not Reason.PROGRESSING:
         return available.reason, available.detail
     if not available.rolled_out:

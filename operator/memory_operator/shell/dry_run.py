@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from memory_contracts.conditions import ConditionStatus, Reason
+from memory_contracts.conditions import ConditionStatus, ConditionType, Reason
 from memory_contracts.errors import Rejected
 from memory_contracts.v1alpha1 import API_VERSION, MemoryCluster, MemoryNamespace
 from memory_operator.backends.registry import BackendRegistry
@@ -113,6 +113,8 @@ class _Planner:
 def _summarised(name: str, outcome: Outcome) -> Plan:
     problems = [f"{each.stage}: {each.message}" for each in outcome.results
                 if each.status is not ConditionStatus.TRUE and each.reason not in _HARMLESS]  # fmt: skip
+    if outcome.unmet:
+        problems.append(f"{ConditionType.SYNCED}: {outcome.unmet}")
     return Plan(name, tuple(outcome.withheld), tuple(problems))
 
 

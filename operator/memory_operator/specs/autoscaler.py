@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from memory_contracts.api.workload import Autoscaling
 from memory_contracts.v1alpha1 import MemoryNamespace
+from memory_operator.specs.deployment import wanted_replicas
 from memory_operator.specs.labels import API_COMPONENT, Manifest, build_metadata
-from memory_operator.specs.tenant import tenant_names
+from memory_operator.specs.tenant import Tenant, tenant_names
 
 
 def build_autoscaler(namespace: MemoryNamespace, autoscaling: Autoscaling) -> Manifest:
@@ -23,3 +24,18 @@ def build_autoscaler(namespace: MemoryNamespace, autoscaling: Autoscaling) -> Ma
             "metrics": [{"type": "Resource", "resource": {"name": "cpu", "target": target}}],
         },
     }
+
+
+def nothing_to_measure(tenant: Tenant) -> str | None:
+    """Return why an autoscaler cannot work, or None: it compares CPU use with what the pods ask for.
+
+    The API types refuse a namespace whose own resources lack it; what the MemoryCluster's lack shows only here. The
+    autoscaler is made all the same: to hold back everything else would keep a namespace from being fenced or repaired.
+    """
+    if wanted_replicas(tenant.namespace) is not None or tenant.resources.asks_for_cpu:
+        return None
+    home = tenant.cluster.metadata
+    return (
+        "spec.api.autoscaling measures CPU use against requests.cpu, which spec.defaults.resources of MemoryCluster "
+        f"{home.namespace}/{home.name} lacks; give it there or in spec.api.resources, or remove autoscaling"
+    )

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
+from tenants import CREDENTIALS, LISTEN, cluster, namespace
 
 from memory_contracts.conditions import ConditionStatus, ConditionType, Reason
 from memory_contracts.errors import Rejected, Unavailable
@@ -17,6 +18,7 @@ from memory_operator import cli
 from memory_operator.outcome import Outcome
 from memory_operator.shell import dry_run
 from memory_operator.shell.dry_run import Plan, _documents, _summarised
+from memory_operator.specs.tenant import Tenant
 from memory_operator.status import StageResult, held, passed
 
 GOOD = """
@@ -325,3 +327,12 @@ def test_what_is_on_its_way_or_as_asked_is_no_problem(reason):
     outcome = Outcome(TenantNames("team-a", "research"), [held(ConditionType.API_AVAILABLE, reason, "x")])
 
     assert _summarised("x", outcome).problems == ()
+
+
+def test_a_plan_tells_of_an_autoscaler_that_would_have_nothing_to_measure():
+    without_cpu = cluster(defaults={"resources": {"requests": {"memory": "256Mi"}}})
+    scaled = Tenant(namespace(api={"autoscaling": {"maxReplicas": 2}}), without_cpu, LISTEN, CREDENTIALS)
+
+    (problem,) = _summarised("x", Outcome(scaled.names, tenant=scaled)).problems
+
+    assert problem.startswith("Synced: spec.api.autoscaling measures CPU use against requests.cpu, which")

@@ -131,33 +131,6 @@ def test_inputs_count_as_observed_only_when_every_stage_has_done_its_work(outcom
     assert after(outcome, observed_inputs="old").observed_inputs == ("new" if settled else "old")
 
 
-SCALED = {"autoscaling": {"minReplicas": 2, "maxReplicas": 5}}
-MEMORY_ONLY, CPU = {"requests": {"memory": "1Gi"}}, {"requests": {"cpu": "100m"}}
-
-
-@pytest.mark.parametrize(
-    ("api", "default", "status"),
-    [
-        (SCALED, MEMORY_ONLY, "False"),
-        (SCALED, CPU, "True"),
-        (SCALED | {"resources": CPU}, MEMORY_ONLY, "True"),
-        ({}, MEMORY_ONLY, "True"),
-    ],
-)
-def test_an_autoscaler_that_cannot_measure_is_told_with_both_remedies(api, default, status):
-    tenant = tenant_of(of=cluster(defaults={"resources": default}), api=api)
-
-    synced = condition(after(new_outcome(tenant=tenant)), "Synced")
-
-    assert synced.status == status
-    if status == "False":
-        assert synced.reason is Reason.REJECTED
-        assert synced.message == (
-            "spec.api.autoscaling measures CPU use, and no CPU is asked for; give requests.cpu in spec.api.resources, "
-            "or in spec.defaults.resources of MemoryCluster memory-system/default"
-        )
-
-
 # --- Synced -----------------------------------------------------------------------------------------------------------
 
 

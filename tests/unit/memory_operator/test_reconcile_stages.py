@@ -102,6 +102,60 @@ async def test_ready_waits_for_the_pods(tenant, world):
     assert (await tenant.reconcile())["Ready"].status is TRUE
 
 
+SCALED = {"autoscaling": {"maxReplicas": 3}}
+NO_CPU = {"requests": {"memory": "256Mi"}, "limits": {"memory": "1Gi"}}
+HALF_A_CPU = {"requests": {"cpu": "500m"}}
+
+
+@pytest.fixture
+def without_cpu(tenant: Object) -> Object:
+    """Its MemoryCluster gives processes no CPU."""
+    tenant.cluster = cluster(**EVERY_BACKEND, defaults={"resources": NO_CPU})
+    return tenant
+
+
+async def test_an_autoscaler_without_cpu_to_measure_is_told_with_the_remedy_and_the_rest_is_done(without_cpu, world):
+    without_cpu.edit(api=SCALED)
+
+    found = await without_cpu.reconcile()
+
+    assert (found["Synced"].status, found["Synced"].reason) == (FALSE, Reason.REJECTED)
+    assert found["Synced"].message == (
+        "spec.api.autoscaling measures CPU use against requests.cpu, which spec.defaults.resources of MemoryCluster "
+        "memory-system/default lacks; give it there or in spec.api.resources, or remove autoscaling"
+    )
+    assert {kind for kind, each in found.items() if each.status is not TRUE} == {"Synced"}
+    assert DEPLOYMENT in world.workloads.running
+
+
+@pytest.mark.parametrize(
+    ("resources", "spec"),
+    [
+        (HALF_A_CPU, {"api": SCALED}),
+        ({"limits": {"cpu": 1}}, {"api": SCALED}),
+        (NO_CPU, {"api": {**SCALED, "resources": HALF_A_CPU}}),
+        (NO_CPU, {"api": {"replicas": 3}}),
+    ],
+    ids=["the cluster's request", "the cluster's limit", "its own request", "nothing scales"],
+)
+async def test_an_autoscaler_that_can_measure_keeps_nothing_from_being_in_sync(tenant, resources, spec):
+    tenant.cluster = cluster(**EVERY_BACKEND, defaults={"resources": resources})
+    tenant.edit(**spec)
+
+    assert (await tenant.reconcile())["Synced"].status is TRUE
+
+
+async def test_a_namespace_is_fenced_whatever_its_autoscaler_lacks(without_cpu, world):
+    without_cpu.edit(api=SCALED)
+    await without_cpu.reconcile()
+
+    without_cpu.edit(api=SCALED, state="Fenced")
+    found = await without_cpu.reconcile()
+
+    assert world.workloads.running[DEPLOYMENT]["spec"]["replicas"] == 0
+    assert found["Synced"].status is TRUE
+
+
 def said_of_pods(found) -> list[tuple[str, str]]:
     return [(found[kind].status.value, found[kind].message) for kind in ("APIAvailable", "Synced", "Ready")]
 
