@@ -16,7 +16,7 @@ from memory_contracts.database.migrations import Migration
 
 @cache
 def structure() -> tuple[str, ...]:
-    """Return the lines, such as ``index memories_words on memories (gin 13)``."""
+    """Return the lines, such as ``index memories_words on memories (gin words)``."""
     return tuple(files("memory_contracts.database").joinpath("structure.txt").read_text("utf-8").splitlines())
 
 

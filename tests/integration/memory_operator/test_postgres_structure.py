@@ -73,3 +73,20 @@ async def test_indexes_and_columns_of_somebody_else_are_no_drift(backend, addres
 
     assert await backend.drifted([tenant]) == set()
     assert await converge(backend, tenant) == []
+
+
+async def test_a_column_that_was_put_back_is_whole_whatever_number_it_has_now(backend, address):
+    """As after a restored backup, where the columns are numbered anew."""
+    tenant = new_tenant()
+    await converge(backend, tenant)
+    keys = f"{tenant.schema}.idempotency_keys"
+    await run(address, f"alter table {keys} drop column created_at, drop column key")
+    assert await backend.drifted([tenant]) == {tenant.tenant}
+    await run(
+        address,
+        f"alter table {keys} add key text primary key, add created_at timestamptz not null default now()",
+        f"create index idempotency_keys_created_at on {keys} (created_at)",
+        f"grant select, insert, update, delete on {keys} to {tenant.login_roles[0]}",
+    )
+
+    assert await backend.drifted([tenant]) == set()

@@ -40,6 +40,6 @@ def test_what_holds_or_guards_data_is_not_made_anew(line):
 def test_the_last_migration_that_makes_it_counts():
     later = Migration(2, "pre", "later", "create index memories_words on memories (content);\n")
 
-    assert making_of("index memories_words on memories (btree 6)", [*all_migrations(), later]) == (
+    assert making_of("index memories_words on memories (btree content)", [*all_migrations(), later]) == (
         "drop index if exists memories_words;\ncreate index memories_words on memories (content);"
     )

@@ -115,7 +115,7 @@ case when $5::text[] is null then array[]::text[] end
 
 -- name: structure
 -- Part of that: a line for each column, index, constraint and function of schema n. Nothing in a line depends on the
--- version of the server or on the name of the schema.
+-- version of the server, on the name of the schema, or on the number of a column, which a restored backup may change.
 select case p.classid
        when 'pg_class'::regclass then described.line
        when 'pg_proc'::regclass then (
@@ -135,7 +135,10 @@ select case p.classid
        where c.oid = p.objid and c.relkind = 'r' and a.attnum > 0 and not a.attisdropped
       union all
       select format('index %s on %s (%s)', i.relname, c.relname,
-                 concat_ws(' ', h.amname, x.indkey, case when x.indisunique then 'unique' end,
+                 concat_ws(' ', h.amname, (
+                     select string_agg(a.attname, ',' order by k.position)
+                       from unnest(x.indkey::int2[]) with ordinality as k (number, position)
+                       join pg_attribute a on a.attrelid = c.oid and a.attnum = k.number), case when x.indisunique then 'unique' end,
                      case when x.indpred is not null then 'partial' end,
                      case when not x.indisvalid then 'invalid' end))
         from pg_class c join pg_index x on x.indrelid = c.oid
@@ -143,7 +146,10 @@ select case p.classid
        where c.oid = p.objid and c.relkind = 'r'
       union all
       select format('constraint %s on %s (%s)', k.conname, c.relname,
-                 concat_ws(' ', k.contype, k.conkey,
+                 concat_ws(' ', k.contype, (
+                     select string_agg(a.attname, ',' order by b.position)
+                       from unnest(k.conkey) with ordinality as b (number, position)
+                       join pg_attribute a on a.attrelid = c.oid and a.attnum = b.number),
                      case when not k.convalidated then 'not valid' end))
         from pg_class c join pg_constraint k on k.conrelid = c.oid
        where c.oid = p.objid and c.relkind = 'r' and k.contype <> 'n'
