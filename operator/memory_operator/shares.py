@@ -11,6 +11,7 @@ from memory_contracts.v1alpha1 import MemoryNamespace
 from memory_operator.providers.kafka import plan as kafka_plan
 from memory_operator.providers.kafka.topics import desired_topics
 from memory_operator.providers.postgres.deletion import plan_deletion as plan_postgres_deletion
+from memory_operator.providers.postgres.plan import damage
 from memory_operator.providers.postgres.plan import plan as plan_postgres
 from memory_operator.providers.postgres.tenant import Access, desired_tenant
 from memory_operator.providers.qdrant import plan as qdrant_plan
@@ -67,12 +68,13 @@ class PostgresShare:
     async def converge(self, *, correct: bool) -> list[Step] | Blocked:
         """Compare, carry out the steps if `correct`, and return them; all in one transaction."""
         async with self._backend.session(self.desired, read_only=not correct) as session:
-            steps = plan_postgres(self.desired, await session.observe(self.desired, is_new=self._is_new))
+            observed = await session.observe(self.desired, is_new=self._is_new)
+            steps = plan_postgres(self.desired, observed)
             if isinstance(steps, Blocked):
                 return steps
             if correct and steps:
                 await session.apply(self.desired, steps)
-            return list(steps)
+            return damage(self.desired, observed) or list(steps)
 
     async def remove(self, *, drop: bool) -> list[Step] | Blocked:
         """End all sessions and logins; with `drop` the schema and the roles go too."""

@@ -14,7 +14,7 @@ from memory_contracts.naming import TenantNames
 from memory_operator.providers.postgres.address import PostgresAddress
 from memory_operator.providers.postgres.client import PostgresBackend
 from memory_operator.providers.postgres.deletion import plan_deletion
-from memory_operator.providers.postgres.plan import plan
+from memory_operator.providers.postgres.plan import damage, plan
 from memory_operator.providers.postgres.tenant import DesiredTenant, ObservedTenant, desired_tenant
 from memory_operator.providers.shapes import Blocked
 
@@ -41,11 +41,12 @@ def new_tenant(name: str = "research", **more: Any) -> DesiredTenant:
 async def converge(backend: PostgresBackend, desired: DesiredTenant, *, is_new: bool = False) -> list[str] | Blocked:
     """One pass, as the reconcile makes it; returns the summaries of the steps."""
     async with backend.session(desired) as session:
-        steps = plan(desired, await session.observe(desired, is_new=is_new))
+        observed = await session.observe(desired, is_new=is_new)
+        steps = plan(desired, observed)
         if isinstance(steps, Blocked):
             return steps
         await session.apply(desired, steps)
-        return [step.summary for step in steps]
+        return damage(desired, observed) or [step.summary for step in steps]
 
 
 async def delete(backend: PostgresBackend, desired: DesiredTenant, *, drop: bool = True) -> list[str] | Blocked:

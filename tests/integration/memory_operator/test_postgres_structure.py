@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 
 import pytest
 from postgres_tenants import address_of, converge, new_tenant, run
@@ -90,3 +91,18 @@ async def test_a_column_that_was_put_back_is_whole_whatever_number_it_has_now(ba
     )
 
     assert await backend.drifted([tenant]) == set()
+
+
+@pytest.mark.parametrize(
+    "damage", ["drop table {}.outbox cascade", "alter table {}.memories alter content drop not null"]
+)
+async def test_a_damaged_schema_can_be_fenced_all_the_same(backend, address, damage):
+    tenant = new_tenant()
+    await converge(backend, tenant)
+    await run(address, damage.format(tenant.schema))
+
+    blocked = await converge(backend, replace(tenant, access="none"))
+
+    assert isinstance(blocked, Blocked)
+    query = f"select rolcanlogin from pg_roles where rolname = '{tenant.active.role}'"
+    assert [row[0] for row in await run(address, query)] == [False]

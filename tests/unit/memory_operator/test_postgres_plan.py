@@ -12,7 +12,7 @@ from memory_contracts.database.migrations import Applied, Migration, all_migrati
 from memory_contracts.database.structure import name_of, structure
 from memory_contracts.naming import TenantNames
 from memory_operator.providers.postgres.deletion import plan_deletion
-from memory_operator.providers.postgres.plan import plan, tables_of
+from memory_operator.providers.postgres.plan import damage, plan, tables_of
 from memory_operator.providers.postgres.sql import (
     Keywords,
     Qualified,
@@ -269,17 +269,21 @@ def test_a_lost_table_blocks_and_is_named():
     assert observed.schema
     tables = replace(observed.schema.objects[0], names=("schema_migrations", *sorted(TABLES - {"outbox"})))
 
-    blocked = plan(DESIRED, with_schema(objects=(tables,)))
+    observed = with_schema(objects=(tables,))
+    blocked = damage(DESIRED, observed)
 
     assert isinstance(blocked, Blocked)
     assert blocked.message.startswith(f"schema {DESIRED.schema} has lost table outbox")
+    assert not [each for each in summaries(observed) if "migrate" in each or "anew" in each]
 
 
 def test_tables_without_a_record_of_migrations_block():
-    blocked = plan(DESIRED, with_schema(applied={}))
+    observed = with_schema(applied={})
+    blocked = damage(DESIRED, observed)
 
     assert isinstance(blocked, Blocked)
     assert "no record in schema_migrations" in blocked.message
+    assert not [each for each in summaries(observed) if "migrate" in each or "anew" in each]
 
 
 def test_the_tables_of_the_migrations_are_known():
@@ -300,13 +304,15 @@ def test_indexes_and_functions_that_are_gone_are_made_anew():
 def test_a_column_that_is_gone_blocks_and_nothing_is_made_anew():
     lost = tuple(each for each in structure() if each.startswith(("column memories.words", "index memories_words")))
 
-    blocked = plan(DESIRED, with_schema(lost=lost))
+    observed = with_schema(lost=lost)
+    blocked = damage(DESIRED, observed)
 
     assert blocked == Blocked(
         Reason.BLOCKED,
         f"in schema {DESIRED.schema} somebody has dropped or changed column memories.words; undo that, or restore the "
         "schema from a backup",
     )
+    assert not [each for each in summaries(observed) if "migrate" in each or "anew" in each]
 
 
 LATER = Migration(len(all_migrations()) + 1, "post", "clear up", "drop table vocabulary")

@@ -25,7 +25,7 @@ from memory_operator.providers.postgres.failures import ledger_is_missing, remem
 from memory_operator.providers.postgres.ledger_schema import ensure_ledger
 from memory_operator.providers.postgres.observer import Observer
 from memory_operator.providers.postgres.passwords import PasswordMemory
-from memory_operator.providers.postgres.plan import plan
+from memory_operator.providers.postgres.plan import damage, plan
 from memory_operator.providers.postgres.pool import PostgresPool, transaction
 from memory_operator.providers.postgres.session import PostgresSession
 from memory_operator.providers.postgres.sql import Literal, query, statement
@@ -104,7 +104,8 @@ class PostgresBackend:
             if number % TENANTS_AT_A_STRETCH == 0:
                 await asyncio.sleep(0)
             with translated(self.address):
-                if plan(desired, await self._observer.tenant(desired, row)):
+                observed = await self._observer.tenant(desired, row)
+                if plan(desired, observed) or damage(desired, observed):
                     found.add(desired.tenant)
         return found
 

@@ -31,7 +31,7 @@ _DROPPED_TABLE = re.compile(r"^drop table (\w+)", re.MULTILINE)
 
 
 def plan(desired: DesiredTenant, observed: ObservedTenant) -> list[Step] | Blocked:
-    """Return the steps from `observed` to `desired`, in order; ``[]`` when they agree."""
+    """Return the steps from `observed` to `desired`, in order; ``[]`` when they agree, but for `damage`."""
     if blocked := _blocked(desired, observed):
         return blocked
     try:
@@ -69,6 +69,12 @@ def _blocked(desired: DesiredTenant, observed: ObservedTenant) -> Blocked | None
     for name, role in observed.roles.items():
         if not is_ours(role.comment, role_mark, desired.predecessors):
             return _foreign("role", name, role.comment, role_mark)
+    return None
+
+
+def damage(desired: DesiredTenant, observed: ObservedTenant) -> Blocked | None:
+    """Return what a person has to mend; no reason to leave roles and privileges as they are, or a login open."""
+    schema = observed.schema
     return (_lost_tables(desired, schema) or _lost_parts(desired, schema)) if schema else None
 
 
@@ -151,6 +157,8 @@ def _schema(desired: DesiredTenant, observed: ObservedTenant) -> Iterator[Step]:
 
 
 def _migrations(desired: DesiredTenant, observed: ObservedTenant) -> Iterator[Step]:
+    if damage(desired, observed):
+        return
     applied, owner = observed.schema.applied if observed.schema else {}, observed.roles.get(desired.owner_role)
     if applied is not None:
         gone = desired.old_code_gone and not _old_code(desired, observed)
@@ -169,6 +177,8 @@ def _old_code(desired: DesiredTenant, observed: ObservedTenant) -> bool:
 
 def _indexes_and_functions(desired: DesiredTenant, observed: ObservedTenant) -> Iterator[Step]:
     """Make anew what can be, from the migration it came with."""
+    if damage(desired, observed):
+        return
     path = {"schema": desired.schema, "extension_schema": extension_schema(observed)}
     for line in _lost(desired, observed.schema) if observed.schema else ():
         if making := making_of(line, desired.migrations):
