@@ -20,7 +20,7 @@ up: $(READY) ## Serve NAMESPACE (examples/namespace.yaml) on this machine, in th
 down: $(READY) ## Stop what `make up` started; the memories stay in .soma/
 	@$(BIN)/soma down
 
-test: $(READY) ## Run the tests (about half an hour), or those of TESTS=path
+test: $(READY) ## Run the tests (three quarters of an hour), or those of TESTS=path
 	@$(BIN)/python -m pytest $(TESTS)
 
 check: $(READY) ## Format, lint, types, and the layers of the house

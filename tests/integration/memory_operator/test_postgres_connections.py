@@ -6,7 +6,7 @@ import os
 import shutil
 import signal
 import subprocess
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -28,17 +28,6 @@ INSTALLED = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
 needs_tls = pytest.mark.skipif(
     not INSTALLED or not shutil.which("openssl"), reason="needs openssl and a Postgres with TLS: apt install postgresql"
 )
-
-
-@pytest.fixture
-def address(database: str) -> PostgresAddress:
-    return address_of(database)
-
-
-@pytest.fixture
-async def backend(address: PostgresAddress) -> AsyncIterator[PostgresBackend]:
-    async with PostgresBackend(address) as opened:
-        yield opened
 
 
 async def sessions(address: PostgresAddress) -> int:

@@ -32,11 +32,6 @@ from memory_operator.providers.shapes import Blocked
 STORE = "insert into metadata (name, value) values ('embedder', 'x')"
 
 
-@pytest.fixture
-def address(database: str) -> PostgresAddress:
-    return address_of(database)
-
-
 @pytest.fixture(params=["superuser", "role maker"])
 async def backend(request: pytest.FixtureRequest, address: PostgresAddress) -> AsyncIterator[PostgresBackend]:
     """Both kinds of administrator."""

@@ -6,7 +6,7 @@ from dataclasses import replace
 from uuid import uuid4
 
 import pytest
-from postgres_tenants import PASSWORD, address_of, converge, delete, new_names, run, run_as_tenant, schema_exists
+from postgres_tenants import PASSWORD, converge, delete, new_names, run, run_as_tenant, schema_exists
 
 from memory_contracts.conditions import Reason
 from memory_contracts.errors import Conflict, Rejected, Unavailable
@@ -20,11 +20,6 @@ from memory_operator.providers.postgres.tenant import DesiredTenant, desired_ten
 from memory_operator.providers.shapes import Blocked, Term
 
 EAST, WEST = "cluster-east", "cluster-west"
-
-
-@pytest.fixture
-def address(database: str) -> PostgresAddress:
-    return address_of(database)
 
 
 @pytest.fixture

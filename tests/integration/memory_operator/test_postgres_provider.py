@@ -31,20 +31,9 @@ from memory_operator.providers.shapes import Blocked
 
 
 @pytest.fixture
-def address(database: str) -> PostgresAddress:
-    return address_of(database)
-
-
-@pytest.fixture
 async def limited(address: PostgresAddress) -> AsyncIterator[PostgresBackend]:
     """The administrator is no superuser."""
     async with PostgresBackend(await role_maker(address)) as opened:
-        yield opened
-
-
-@pytest.fixture
-async def backend(address: PostgresAddress) -> AsyncIterator[PostgresBackend]:
-    async with PostgresBackend(address) as opened:
         yield opened
 
 

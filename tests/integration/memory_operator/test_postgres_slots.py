@@ -9,7 +9,6 @@ import asyncpg
 import pytest
 from postgres_tenants import (
     PASSWORD,
-    address_of,
     connect,
     converge,
     new_names,
@@ -26,11 +25,6 @@ from memory_operator.providers.postgres.client import PostgresBackend
 from memory_operator.providers.postgres.tenant import desired_tenant
 
 STORE = "insert into metadata (name, value) values ('embedder', 'x')"
-
-
-@pytest.fixture
-def address(database: str) -> PostgresAddress:
-    return address_of(database)
 
 
 @pytest.fixture(params=["superuser", "role maker"])

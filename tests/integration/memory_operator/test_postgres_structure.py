@@ -2,28 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from dataclasses import replace
 
 import pytest
-from postgres_tenants import address_of, converge, new_tenant, run
+from postgres_tenants import converge, new_tenant, run
 
 from memory_contracts.database.structure import structure
-from memory_operator.providers.postgres.address import PostgresAddress
 from memory_operator.providers.postgres.client import PostgresBackend
 from memory_operator.providers.postgres.sql import query
 from memory_operator.providers.shapes import Blocked
-
-
-@pytest.fixture
-def address(database: str) -> PostgresAddress:
-    return address_of(database)
-
-
-@pytest.fixture
-async def backend(address: PostgresAddress) -> AsyncIterator[PostgresBackend]:
-    async with PostgresBackend(address) as opened:
-        yield opened
 
 
 async def test_the_lines_are_what_the_migrations_make(backend, address):

@@ -1,29 +1,16 @@
 """The sweep: one query tells which of many tenants are not as they should be."""
 
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from uuid import uuid4
 
 import asyncpg
 import pytest
-from postgres_tenants import PASSWORD, address_of, converge, delete, new_tenant, run
+from postgres_tenants import PASSWORD, converge, delete, new_tenant, run
 
 from memory_contracts.errors import Unavailable
 from memory_operator.providers.postgres import pool
-from memory_operator.providers.postgres.address import PostgresAddress
 from memory_operator.providers.postgres.client import PostgresBackend
 from memory_operator.providers.postgres.plan import plan
-
-
-@pytest.fixture
-def address(database: str) -> PostgresAddress:
-    return address_of(database)
-
-
-@pytest.fixture
-async def backend(address: PostgresAddress) -> AsyncIterator[PostgresBackend]:
-    async with PostgresBackend(address) as opened:
-        yield opened
 
 
 @pytest.fixture

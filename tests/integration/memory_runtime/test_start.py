@@ -156,7 +156,10 @@ async def test_a_schema_that_is_prepared_for_a_newer_build_is_served(starter, sh
     api = starter.serve(shared_url)
     async with api.connect() as connection:
         await connection.execute(LATER.format(stage="pre"))
-    starter.serve(shared_url, api.schema, SOMA_MIGRATE_ON_START=migrates)
+    second = starter.serve(shared_url, api.schema, SOMA_MIGRATE_ON_START=migrates)
+    async with second.client() as client:
+        stored = await client.post("/store", json={"coord": "1,2", "payload": {"text": "in between"}})
+    assert stored.status_code == 200
 
 
 async def test_without_migrations_it_waits_for_the_operator(starter, shared_url, eventually):

@@ -42,8 +42,7 @@ def plan(desired: DesiredTenant, observed: ObservedTenant) -> list[Step] | Block
             *(step for slot in desired.slots for step in login_role(desired, observed, slot)),
             *extension_usage(desired, observed),
             *privileges_before_tables(desired, observed),
-            *_migrations(desired, observed),
-            *_indexes_and_functions(desired, observed),
+            *(() if damage(desired, observed) else _tables(desired, observed)),
             *privileges(desired, observed),
             *end_sessions(observed, tuple(slot.role for slot in desired.slots if not desired.may_log_in(slot))),
         ]
@@ -156,9 +155,12 @@ def _schema(desired: DesiredTenant, observed: ObservedTenant) -> Iterator[Step]:
         yield Execute(f"mark schema {schema} as {desired.tenant}'s", sql, as_owner=True)
 
 
+def _tables(desired: DesiredTenant, observed: ObservedTenant) -> Iterator[Step]:
+    yield from _migrations(desired, observed)
+    yield from _indexes_and_functions(desired, observed)
+
+
 def _migrations(desired: DesiredTenant, observed: ObservedTenant) -> Iterator[Step]:
-    if damage(desired, observed):
-        return
     applied, owner = observed.schema.applied if observed.schema else {}, observed.roles.get(desired.owner_role)
     if applied is not None:
         gone = desired.old_code_gone and not _old_code(desired, observed)
@@ -177,8 +179,6 @@ def _old_code(desired: DesiredTenant, observed: ObservedTenant) -> bool:
 
 def _indexes_and_functions(desired: DesiredTenant, observed: ObservedTenant) -> Iterator[Step]:
     """Make anew what can be, from the migration it came with."""
-    if damage(desired, observed):
-        return
     path = {"schema": desired.schema, "extension_schema": extension_schema(observed)}
     for line in _lost(desired, observed.schema) if observed.schema else ():
         if making := making_of(line, desired.migrations):
